@@ -1,0 +1,1 @@
+"""Synthetic patients from MIMIC-style records: pure stages, and a thin layer of Dagster over them."""

@@ -1,0 +1,57 @@
+"""The errors a user can meet, each one line that names the file, row, column or option and the mend.
+
+What belongs here: exception classes and nothing else. A message may carry names and counts; it never
+carries a patient's value.
+
+    EhrPipelineError          exit 1   something said no
+    ├── InputError            exit 2   the user's input is wrong and the message says how to mend it
+    │   ├── SourceError                a source folder, file, column or row
+    │   ├── DefinitionError            a cohort's YAML, a schema file, a generator's config
+    │   └── OptionError                a command-line option or argument
+    ├── CheckFailed           exit 1   a check or a gate refused
+    │   └── RejectionCapReached        too few drawn records pass the HARD rules
+    ├── NotReady              exit 2   an earlier stage has not been run
+    └── ResourceShort         exit 1   memory or disk ran out; what was there before is whole
+"""
+
+
+class EhrPipelineError(Exception):
+    """Base of every error that a user is meant to read."""
+
+    exit_code = 1
+
+
+class InputError(EhrPipelineError):
+    """The input was wrong; nothing was changed."""
+
+    exit_code = 2
+
+
+class SourceError(InputError):
+    """A source folder or file cannot be read as what it should be."""
+
+
+class DefinitionError(InputError):
+    """A definition written by a user (cohort, schema, config) does not say something valid."""
+
+
+class OptionError(InputError):
+    """A command-line option has a value that cannot be used."""
+
+
+class CheckFailed(EhrPipelineError):
+    """A check or gate said no."""
+
+
+class RejectionCapReached(CheckFailed):
+    """The generator draws too many records that break HARD rules."""
+
+
+class NotReady(EhrPipelineError):
+    """A stage was asked for before the stage that it reads."""
+
+    exit_code = 2
+
+
+class ResourceShort(EhrPipelineError):
+    """Memory or disk ran out."""

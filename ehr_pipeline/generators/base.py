@@ -1,0 +1,110 @@
+"""The interface that every generator keeps, and what it learns from.
+
+What belongs here: types. What does not: any algorithm, any path inside the data folder, any Dagster.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from ehr_pipeline.progress import Progress
+from ehr_pipeline.record import Schema
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCohort:
+    """The training patients of one cohort: all that `fit` may see.
+
+    Attributes
+    ----------
+    schema
+        Columns of `table`, public knowledge only.
+    table
+        One row per member, dtypes of `record.DTYPES`, missing values as pandas has them.
+    subject_id
+        int64 of shape (len(table),): the patient of each row, the unit of privacy.
+    """
+
+    schema: Schema
+    table: pd.DataFrame
+    subject_id: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """A privacy budget that a private tier must keep to: (target_epsilon, delta) per patient."""
+
+    target_epsilon: float
+    delta: float
+
+
+class GeneratorConfig(BaseModel):
+    """Settings that every generator has; each adds its own, all with a default and a description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, ge=0, description="seed of training")
+    device: Device = Field("auto", description="where to train: auto takes a GPU where there is one")
+
+
+class Generator(ABC):
+    """A fitted generator.
+
+    A subclass is made by `fit` or `load`, never empty. It keeps to its schema: each sampled frame has the
+    schema's columns in order, dtypes of `record.DTYPES`, values inside [minimum, maximum], on the column's
+    decimals, in its levels, missing only where the schema allows it.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    config_type: ClassVar[type[GeneratorConfig]]
+    left_out_kinds: ClassVar[frozenset[str]] = frozenset({"text", "id"})
+    """Kinds of column this generator cannot write; `fit` leaves them out and `schema` lacks them."""
+
+    schema: Schema
+    config: GeneratorConfig
+    history: list[dict[str, float]]
+    """One record per epoch (epoch, loss, validation_loss, ...); empty for what needs no training."""
+
+    @classmethod
+    @abstractmethod
+    def fit(
+        cls,
+        cohort: TrainingCohort,
+        config: GeneratorConfig,
+        budget: Budget | None = None,
+        progress: Progress | None = None,
+        *,
+        checkpoint: Path | None = None,
+    ) -> Self:
+        """Learn from the training patients.
+
+        With `checkpoint`, a folder, an interrupted training of the same data and config resumes from
+        where it was. With `budget`, all that is learned stays inside it, or OptionError is raised by a
+        generator that has no private tier.
+        """
+
+    @abstractmethod
+    def sample(self, n: int, seed: int, conditions: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Draw `n` rows. The same seed gives the same rows on the same machine.
+
+        `conditions` fixes columns (name to value); OptionError if a column or level is unknown.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write safetensors and JSON into an existing empty folder; no pickle."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""

@@ -1,0 +1,1 @@
+"""Tests of ehr_pipeline; the folders mirror the library."""
