@@ -1,0 +1,157 @@
+"""What an evaluation says: scores with interval, floor and null, and the counts behind the pictures.
+
+What belongs here: types that evaluate fills and the report reads, and nothing computed. Counts of fewer
+than `SMALL_CELL` patients are None from the start, so that no later stage can show them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SMALL_CELL = 11
+
+Verdict = Literal["passed", "failed", "diagnostic"]
+Dimension = Literal["fidelity", "utility", "privacy", "causal"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Score(_Record):
+    """One metric of one synthetic table, between its two references.
+
+    `normalised` is (value - floor) / (null - floor): 0 as good as a fresh real sample, 1 no better than
+    independent columns; None where the null is not clearly worse than the floor. `low` and `high` bound a
+    95 % interval over patients. A metric that cannot be computed has value None and says why in `note`;
+    if it has a threshold its verdict is `failed`.
+    """
+
+    name: str
+    dimension: Dimension
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    floor: float | None = None
+    null: float | None = None
+    normalised: float | None = None
+    threshold: float | None = None
+    verdict: Verdict = "diagnostic"
+    better: Literal["lower", "higher", "near_half"] = "lower"
+    note: str | None = None
+
+
+class ColumnComparison(_Record):
+    """One column in the real training, real holdout and synthetic table: counts per bin or level."""
+
+    name: str
+    kind: str
+    unit: str | None = None
+    bins: list[float] | None = Field(None, description="bin edges of a number, rounded, from public range or quantiles")
+    levels: list[str] | None = Field(None, description="levels of a category; rare ones pooled as 'other'")
+    train: list[int | None]
+    holdout: list[int | None]
+    synthetic: list[int | None]
+    missing_share: dict[str, float] = Field(description="train, holdout, synthetic: share of rows without a value")
+    distance: float | None = Field(None, description="KS of numbers, total variation of categories, train to synthetic")
+    distance_floor: float | None = None
+
+
+class CorrelationComparison(_Record):
+    """Pearson matrices over numbers and 0/1 indicators of levels; rows and columns in the order of `names`."""
+
+    names: list[str]
+    train: list[list[float]]
+    holdout: list[list[float]]
+    synthetic: list[list[float]]
+
+
+class Curve(_Record):
+    """A ROC curve, thinned to at most 100 points."""
+
+    label: str
+    false_positive_rate: list[float]
+    true_positive_rate: list[float]
+    auc: float
+
+
+class TaskComparison(_Record):
+    """One prediction task: models trained on real or synthetic rows, tested on the real holdout."""
+
+    target: str
+    level: str | None
+    model: Literal["boosted", "linear"]
+    curves: list[Curve] = Field(description="trained on real, trained on synthetic")
+
+
+class Attack(_Record):
+    """One privacy attack and its control: the same attack on data into which training rows were planted."""
+
+    name: str
+    question: str = Field(description="what the attacker asks, in plain words")
+    score_names: list[str]
+    planted_share: float = Field(description="share of rows replaced by copies of training rows in the control")
+    planted_value: float | None = Field(description="what the attack scored on the control")
+    found_plant: bool = Field(description="whether the attack told the control from clean data")
+
+
+class Subgroup(_Record):
+    """Fidelity and utility inside one group of patients; None where the group is under SMALL_CELL."""
+
+    column: str
+    level: str
+    n_real: int | None
+    n_synthetic: int | None
+    share_ratio: float | None = Field(None, description="share in the synthetic table over share in the real one")
+    scores: dict[str, float | None] = {}
+
+
+class EpidemiologyRow(_Record):
+    """One line of the epidemiology table."""
+
+    label: str
+    unit: str | None
+    real: float | None
+    synthetic: float | None
+    difference: float | None
+
+
+class EffectEstimate(_Record):
+    """A treatment effect estimated in one table."""
+
+    table: Literal["train", "holdout", "synthetic"]
+    measure: Literal["log_odds", "risk_difference"]
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Effect(_Record):
+    """The causal question, its estimates, and the truth where it is known (simulated hospitals)."""
+
+    treatment: str
+    outcome: str
+    confounders: list[str]
+    true_log_odds: float | None
+    true_risk_difference: float | None
+    estimates: list[EffectEstimate]
+
+
+class Evaluation(_Record):
+    """All that was found out about one synthetic table: `scores.json`."""
+
+    scores: dict[str, Score]
+    columns: list[ColumnComparison]
+    correlation: CorrelationComparison | None
+    two_sample: list[Curve] = Field(description="ROC of telling real holdout rows from: synthetic rows, fresh real rows")
+    tasks: list[TaskComparison]
+    attacks: list[Attack]
+    subgroups: list[Subgroup]
+    epidemiology: list[EpidemiologyRow]
+    effect: Effect | None
+    n_rows: dict[str, int] = Field(description="train, holdout, synthetic, compared (equal sizes)")
+    left_out: list[str] = Field([], description="real columns that the synthetic table does not have")
+    warnings: list[str] = Field([], description="what a reader must know before trusting the numbers, in plain words")
+    provenance: dict[str, Any] = Field({}, description="hashes, seeds, versions; filled by the caller")
