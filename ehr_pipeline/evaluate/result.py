@@ -145,7 +145,9 @@ class Evaluation(_Record):
     scores: dict[str, Score]
     columns: list[ColumnComparison]
     correlation: CorrelationComparison | None
-    two_sample: list[Curve] = Field(description="ROC of telling real holdout rows from: synthetic rows, fresh real rows")
+    two_sample: list[Curve] = Field(
+        description="ROC of telling real holdout rows from: synthetic rows, fresh real rows"
+    )
     tasks: list[TaskComparison]
     attacks: list[Attack]
     subgroups: list[Subgroup]

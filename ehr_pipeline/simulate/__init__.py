@@ -1,0 +1,1 @@
+"""The hospital with known truth: patients from published structural equations, written as MIMIC-IV tables."""
