@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,16 @@ class DataFolder:
         return self.root / "events"
 
     @property
+    def ingest_scratch(self) -> Path:
+        """Folder in which ingest builds before it renames; what lies there unlocked is of a run that died."""
+        return self.root / f"{TEMPORARY_PREFIX}ingest"
+
+    @property
+    def ingest_lock(self) -> Path:
+        """File that the one running ingest holds locked."""
+        return self.root / ".ingest.lock"
+
+    @property
     def dagster_home(self) -> Path:
         """Dagster's instance: run history, schedules."""
         return self.root / "dagster"
@@ -276,6 +287,36 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield `path` as an empty folder of the owner's alone; what lay there before, and what is left, is removed."""
+    shutil.rmtree(path, ignore_errors=True)
+    with _disk_errors(path):
+        private_folder(path.parent)
+        path.mkdir(mode=PRIVATE_FOLDER)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def exclusive(lock: Path, on_wait: Callable[[], object]) -> Iterator[None]:
+    """Hold `lock` for this process; if another one holds it, call `on_wait` once and wait for it to end.
+
+    The lock goes with the process that holds it, so a run that died locks nobody out.
+    """
+    private_folder(lock.parent)
+    with lock.open("a") as file:
+        lock.chmod(PRIVATE_FILE)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def sweep_temporary(folder: Path) -> int:

@@ -21,6 +21,8 @@ class Source:
     ----------
     code
         The whole code, unit included: `VITAL//223761//°F`, `OMR//Weight (Lbs)`.
+    stem
+        The code without its unit: `VITAL//223761`.
     unit
         The unit as the code states it; `UNK` where a missing unit is declared canonical, None where the code
         carries no unit.
@@ -30,9 +32,14 @@ class Source:
         Values up to 1 are fractions of 100 and are multiplied by 100 (inspired oxygen).
     priority
         Rank among the item's sources, 0 first: decides between values of the same time.
+    unified_code
+        `code` with the one unit that the source's values are in, however they state it: `LAB//50912//mg/dL` for
+        `LAB//50912//UNK`.
     """
 
     code: str
+    stem: str
+    unified_code: str
     unit: str | None
     scale: float = 1.0
     offset: float = 0.0
@@ -77,9 +84,12 @@ def _sources(entry: dict, priority: int) -> list[Source]:
     """One source per unit that the entry lists, or one without a unit."""
     code, has_fractions = entry.pop("code"), entry.pop("fractions", False)
     units = entry.pop("units", [None])
+    stated = [unit for unit in units if unit != "UNK"]
     return [
         Source(
-            code=code if unit is None else f"{code}//{unit}",
+            code=_with_unit(code, unit),
+            stem=code,
+            unified_code=_with_unit(code, (stated or units)[0]),
             unit=unit,
             has_fractions=has_fractions,
             priority=priority,
@@ -87,3 +97,7 @@ def _sources(entry: dict, priority: int) -> list[Source]:
         )
         for unit in units
     ]
+
+
+def _with_unit(code: str, unit: str | None) -> str:
+    return code if unit is None else f"{code}//{unit}"

@@ -57,10 +57,15 @@ class ColumnComparison(_Record):
     missing_share: dict[str, float] = Field(description="train, holdout, synthetic: share of rows without a value")
     distance: float | None = Field(None, description="KS of numbers, total variation of categories, train to synthetic")
     distance_floor: float | None = None
+    divergence: float | None = Field(None, description="KL divergence from train to synthetic, nats")
+    divergence_floor: float | None = None
 
 
 class CorrelationComparison(_Record):
-    """Pearson matrices over numbers and 0/1 indicators of levels; rows and columns in the order of `names`."""
+    """Pearson matrices over numbers and 0/1 indicators of levels; rows and columns in the order of `names`.
+
+    0 where a correlation is undefined, or rests on fewer than SMALL_CELL real rows.
+    """
 
     names: list[str]
     train: list[list[float]]
@@ -94,6 +99,7 @@ class Attack(_Record):
     score_names: list[str]
     planted_share: float = Field(description="share of rows replaced by copies of training rows in the control")
     planted_value: float | None = Field(description="what the attack scored on the control")
+    planted_score: str | None = Field(None, description="the score that `planted_value` is of")
     found_plant: bool = Field(description="whether the attack told the control from clean data")
 
 
@@ -154,6 +160,6 @@ class Evaluation(_Record):
     epidemiology: list[EpidemiologyRow]
     effect: Effect | None
     n_rows: dict[str, int] = Field(description="train, holdout, synthetic, compared (equal sizes)")
-    left_out: list[str] = Field([], description="real columns that the synthetic table does not have")
+    left_out: list[str] = Field([], description="real columns not compared: absent in the synthetic table, text, ids")
     warnings: list[str] = Field([], description="what a reader must know before trusting the numbers, in plain words")
     provenance: dict[str, Any] = Field({}, description="hashes, seeds, versions; filled by the caller")

@@ -74,6 +74,13 @@ class Generator(ABC):
     config: GeneratorConfig
     history: list[dict[str, float]]
     """One record per epoch (epoch, loss, validation_loss, ...); empty for what needs no training."""
+    device: str = "cpu"
+    """Where it was trained."""
+
+    @classmethod
+    def writable(cls, schema: Schema) -> Schema:
+        """The columns of `schema` that this generator can write."""
+        return schema.without(column.name for column in schema.columns if column.kind in cls.left_out_kinds)
 
     @classmethod
     @abstractmethod

@@ -1,0 +1,168 @@
+"""The command line: `ehr-pipeline ...`, thin, over the same library.
+
+What belongs here: options, what is printed, exit codes. Only `run` and `ui` know that Dagster exists.
+
+Exit codes: 0 done, 1 a check or gate said no, 2 the input was wrong. An error is one line on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehr_pipeline.errors import EhrPipelineError, OptionError
+from ehr_pipeline.progress import shown
+from ehr_pipeline.storage import DataFolder
+
+app = typer.Typer(
+    name="ehr-pipeline",
+    help="Synthetic patients from MIMIC-style records: ingested, checked, evaluated, reported.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Data = Annotated[
+    Path | None, typer.Option("--data", help="data folder (default: EHR_PIPELINE_DATA, else data/)", show_default=False)
+]
+Source = Annotated[
+    list[str],
+    typer.Option("--source", help="MIMIC-IV folder; repeat it for one that lies apart (ED); 'simulated' makes one"),
+]
+Cohorts = Annotated[list[str] | None, typer.Option("--cohort", help="cohort; repeat for more (default: all)")]
+CohortFolders = Annotated[list[Path] | None, typer.Option("--cohorts", help="folder with your own cohort files")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="seed of simulation, training and sampling")]
+
+
+@app.callback()
+def _debug(debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False) -> None:
+    if debug:
+        os.environ["EHR_PIPELINE_DEBUG"] = "1"
+
+
+@app.command()
+def run(
+    source: Source = ["simulated"],  # noqa: B006 - typer reads it, nobody changes it
+    cohort: Cohorts = None,
+    generator: Annotated[list[str] | None, typer.Option("--generator", help="repeat for more (default: see generators)")] = None,
+    data: Data = None,
+    cohorts: CohortFolders = None,
+    patients: Annotated[int, typer.Option(min=1, help="size of the simulated hospital")] = 4000,
+    rows: Annotated[int | None, typer.Option(min=1, help="synthetic rows (default: as many as the cohort has)")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Run the whole chain: ingest, then each cohort up to its validation report."""
+    from ehr_pipeline.defs.run import RunRequest, run_pipeline
+
+    request = RunRequest(
+        data=DataFolder.find(data),
+        sources=tuple(source),
+        cohorts=tuple(cohort or ()),
+        generators=tuple(generator or ()),
+        cohort_folders=tuple(cohorts or ()),
+        simulated_patients=patients,
+        rows=rows,
+        seed=seed,
+    )
+    summary = run_pipeline(request, say=_say)
+    for made in summary.made:
+        print(made)
+    for failure in summary.failures:
+        _complain(failure.message)
+    raise typer.Exit(summary.exit_code)
+
+
+@app.command()
+def simulate(
+    patients: Annotated[int, typer.Option(min=1, help="number of patients")],
+    out: Annotated[Path, typer.Option(help="folder to write; a simulated hospital there is replaced")],
+    sites: Annotated[int, typer.Option(min=1, max=999, help="number of sites with small differences")] = 1,
+    seed: Seed = 0,
+) -> None:
+    """Write a MIMIC-IV folder with known truth (truth.json)."""
+    from ehr_pipeline.simulate import simulate_hospital
+
+    with shown() as progress:
+        summary = simulate_hospital(patients, out, sites=sites, seed=seed, progress=progress)
+    print(f"{out}: {summary}")
+
+
+@app.command()
+def ingest(source: Source, data: Data = None) -> None:
+    """Read MIMIC-IV tables into the warehouse and write the event stream."""
+    from ehr_pipeline.ingest import ingest as ingest_sources
+
+    folder = DataFolder.find(data)
+    with shown() as progress:
+        summary = ingest_sources([Path(path) for path in source], folder, progress)
+    for note in summary.notes:
+        _say(note)
+    print(summary)
+
+
+@app.command(name="cohorts")
+def list_cohorts(cohorts: CohortFolders = None, data: Data = None) -> None:
+    """List the cohorts."""
+    from ehr_pipeline.cohort import load_definitions
+
+    own = DataFolder.find(data).cohort_definitions
+    definitions = load_definitions([*(cohorts or ()), *([own] if own.exists() else [])])
+    for name, definition in sorted(definitions.items()):
+        print(f"{name:16} {definition.title}")
+
+
+@app.command(name="generators")
+def list_generators() -> None:
+    """List the generators; a star marks those that run when none is named."""
+    from ehr_pipeline.generators.registry import GENERATORS
+
+    for name, entry in GENERATORS.items():
+        print(f"{'*' if entry.by_default else ' '} {name:24} {entry.title}")
+
+
+@app.command()
+def ui(
+    data: Data = None,
+    cohorts: CohortFolders = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port on 127.0.0.1")] = 3000,
+) -> None:
+    """Serve the Dagster UI with its daemon on loopback, over the data folder."""
+    from ehr_pipeline.defs.run import serve
+
+    raise typer.Exit(serve(DataFolder.find(data), tuple(cohorts or ()), port, say=_say))
+
+
+def _say(line: str) -> None:
+    """One line of what goes on, on stderr, so that stdout holds results alone."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _complain(message: str) -> None:
+    _say(f"error: {message}")
+
+
+def main() -> None:
+    """Run a command; `--debug` may stand anywhere."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        app(["--debug", *arguments] if debug else arguments)
+    except KeyboardInterrupt:
+        _complain("interrupted; what was written before is whole")
+        sys.exit(130)
+    except EhrPipelineError as error:
+        if debug:
+            traceback.print_exc()
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _complain(f"unexpected {type(error).__name__}; repeat with --debug to see where (the trace may hold patients' values)")
+        sys.exit(1)

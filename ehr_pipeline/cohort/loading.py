@@ -1,0 +1,107 @@
+"""Cohort files: where they are, how they are read, and what is said when one is wrong.
+
+What belongs here: YAML in, `CohortDefinition` out. What a file may say is in `definition.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ehr_pipeline.cohort.definition import CohortDefinition
+from ehr_pipeline.errors import DefinitionError, OptionError
+from ehr_pipeline.storage import check_name
+
+SHIPPED_FOLDER = Path(__file__).parent / "definitions"
+
+
+def load_definitions(folders: Sequence[Path] = ()) -> dict[str, CohortDefinition]:
+    """Every cohort by name: those that ship, then those of `folders` (`*.yaml`, `*.yml`).
+
+    Raises
+    ------
+    DefinitionError
+        A folder is not there; a file cannot be read, says something that is no cohort, or has the name of another.
+    """
+    definitions = dict(_shipped())
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise DefinitionError(f"the folder of cohort files {folder} does not exist")
+        for path in sorted([*Path(folder).glob("*.yaml"), *Path(folder).glob("*.yml")]):
+            definition = load_definition(path)
+            if definition.name in definitions:
+                raise DefinitionError(f"{path}: there is a cohort {definition.name} already; rename the file")
+            definitions[definition.name] = definition
+    return definitions
+
+
+@cache
+def _shipped() -> dict[str, CohortDefinition]:
+    return {path.stem: load_definition(path) for path in sorted(SHIPPED_FOLDER.glob("*.yaml"))}
+
+
+def load_definition(path: Path) -> CohortDefinition:
+    """One cohort from its file; the file's stem is the cohort's name.
+
+    Raises
+    ------
+    DefinitionError
+        One line: the file, the first field that is wrong, and what it must be.
+    """
+    content = _read(path)
+    try:
+        name = check_name(path.stem, "cohort")
+    except OptionError as error:
+        raise DefinitionError(f"{path}: the file's name is the cohort's name: {error}") from None
+    if "name" in content:
+        raise DefinitionError(f"{path}: name: take it out, the file's name is the cohort's name")
+    try:
+        return CohortDefinition.model_validate({"name": name, **content})
+    except ValidationError as error:
+        raise DefinitionError(f"{path}: {_first_fault(error)}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506  a safe loader
+    except OSError as error:
+        raise DefinitionError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise DefinitionError(f"{path}: is not YAML in UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise DefinitionError(f"{path}:{place} is not valid YAML ({problem})") from None
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise DefinitionError(f"{path}: must be a mapping with title, index, window and features")
+    return content
+
+
+def _first_fault(error: ValidationError) -> str:
+    """Field path and message of the first fault, and how many more there are."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    fault = faults[0]
+    place = ".".join(str(part) for part in fault["loc"]) or "the cohort"
+    message = " ".join(fault["msg"].removeprefix("Value error, ").split())
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"{place}: {message[:1].lower()}{message[1:]}{more}"
+
+
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """A safe loader that refuses a key written twice instead of keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """The mapping of a node; every key once."""
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node.value, str) else None
+            if key is not None and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, "a key stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)

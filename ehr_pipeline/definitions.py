@@ -1,0 +1,69 @@
+"""The only wiring: stages, generators and cohorts become one Dagster code location."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from ehr_pipeline.cohort import load_definitions
+from ehr_pipeline.defs.automation import jobs, new_source_sensor, weekly
+from ehr_pipeline.defs.cohort import cohort_assets
+from ehr_pipeline.defs.evaluate import scores_asset
+from ehr_pipeline.defs.ingest import raw_assets
+from ehr_pipeline.defs.partitions import cohort_partitions
+from ehr_pipeline.defs.prepare import prepared_assets
+from ehr_pipeline.defs.report import report_asset
+from ehr_pipeline.defs.resources import PipelineData
+from ehr_pipeline.defs.sample import synthetic_asset
+from ehr_pipeline.defs.train import model_asset
+from ehr_pipeline.generators.registry import GENERATORS, default_generators
+from ehr_pipeline.storage import DataFolder
+
+
+def build_defs(
+    *, pipeline: PipelineData | None = None, console: dg.LoggerDefinition | None = None
+) -> dg.Definitions:
+    """Wire everything.
+
+    Parameters
+    ----------
+    pipeline
+        Where the data lies and the user's cohorts; from the environment where not said.
+    console
+        How a run's log is shown; Dagster's own way where not said.
+    """
+    pipeline = pipeline or PipelineData(cohort_folders=cohort_folders_from_environment())
+    cohorts = load_definitions([Path(folder) for folder in pipeline.cohort_folders])
+    partitions = cohort_partitions(cohorts)
+    generators = list(GENERATORS)
+    assets = [
+        raw_assets(),
+        cohort_assets(partitions),
+        prepared_assets(partitions),
+        *(model_asset(generator, partitions) for generator in generators),
+        *(synthetic_asset(generator, partitions) for generator in generators),
+        *(scores_asset(generator, partitions) for generator in generators),
+        report_asset(generators, partitions),
+    ]
+    ingest, refresh_cohort, refresh_all = jobs(partitions, default_generators())
+    return dg.Definitions(
+        assets=assets,
+        jobs=[ingest, refresh_cohort, refresh_all],
+        schedules=[weekly(refresh_all)],
+        sensors=[new_source_sensor(ingest)],
+        resources={"pipeline": pipeline},
+        executor=dg.in_process_executor,
+        loggers={"console": console} if console else None,
+    )
+
+
+def cohort_folders_from_environment() -> list[str]:
+    """EHR_PIPELINE_COHORTS (folders, separated as in PATH), and the data folder's `cohort-definitions/`."""
+    named = [folder for folder in os.environ.get("EHR_PIPELINE_COHORTS", "").split(os.pathsep) if folder]
+    own = DataFolder.find().cohort_definitions
+    return [*named, *([str(own)] if own.is_dir() else [])]
+
+
+defs = build_defs()

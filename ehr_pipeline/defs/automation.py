@@ -1,0 +1,72 @@
+"""When things run: jobs, the weekly schedule, the sensor for new source files, the hands-off condition."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from ehr_pipeline.defs.ingest import sources_from_environment
+
+
+def hands_off() -> dg.AutomationCondition:
+    """Run when anything upstream changed and every blocking check upstream of it has passed."""
+    return dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
+
+
+def jobs(partitions: dg.PartitionsDefinition, default_generators: Sequence[str]) -> list[dg.UnresolvedAssetJobDefinition]:
+    """`ingest`, one cohort with every generator, and one cohort with the default ones (the schedule's)."""
+    chain = dg.AssetSelection.groups("cohort", "prepare", "train", "sample", "evaluate", "report")
+    default = dg.AssetSelection.groups("cohort", "prepare", "report") | dg.AssetSelection.assets(
+        *([stage, generator] for generator in default_generators for stage in ("model", "synthetic", "scores"))
+    )
+    return [
+        dg.define_asset_job(
+            "ingest", dg.AssetSelection.groups("ingest"), description="Read the source into the warehouse."
+        ),
+        dg.define_asset_job("refresh_cohort", chain, description="One cohort's whole chain, every generator."),
+        dg.define_asset_job(
+            "refresh_all", default, description="The schedule's job: one run per cohort, default generators."
+        ),
+    ]
+
+
+def weekly(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """Sunday 03:00: one run per cohort."""
+    return dg.build_schedule_from_partitioned_job(
+        job, name="weekly", cron_schedule="0 3 * * 0", description="Sundays at 3:00, one run per cohort."
+    )
+
+
+def new_source_sensor(job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+    """Ask for an ingest when a file of the source was added, changed or removed."""
+
+    @dg.sensor(job=job, name="new_source_files", minimum_interval_seconds=60)
+    def new_source_files(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        """Compare names, sizes and times of the source's files with those at the last request."""
+        folders = [Path(source) for source in sources_from_environment() if source != "simulated"]
+        if not folders:
+            yield dg.SkipReason("the source is the simulated hospital; set EHR_PIPELINE_SOURCE to a MIMIC-IV folder")
+            return
+        state = _state(folders)
+        if state == context.cursor:
+            yield dg.SkipReason("no file of the source has changed")
+            return
+        context.update_cursor(state)
+        yield dg.RunRequest(run_key=state)
+
+    return new_source_files
+
+
+def _state(folders: Sequence[Path]) -> str:
+    """A digest of names, sizes and modification times; the files themselves are not read."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for root, _, names in sorted(os.walk(folder)):
+            for name in sorted(names):
+                status = (Path(root) / name).stat()
+                digest.update(f"{root}/{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

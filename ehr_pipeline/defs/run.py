@@ -1,0 +1,209 @@
+"""Running the job from the command line, in this process, so that the same checks gate it as in the UI.
+
+What belongs here: the Dagster instance inside the data folder, and which runs one command means.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ehr_pipeline.defs.boundary import EXIT_CODE
+from ehr_pipeline.errors import OptionError
+from ehr_pipeline.storage import DataFolder, private_folder
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What `ehr-pipeline run` was asked for; empty cohorts or generators mean the defaults."""
+
+    data: DataFolder
+    sources: tuple[str, ...] = ("simulated",)
+    cohorts: tuple[str, ...] = ()
+    generators: tuple[str, ...] = ()
+    cohort_folders: tuple[Path, ...] = ()
+    simulated_patients: int = 4000
+    rows: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFailure:
+    """One step that failed: the line to show, and the exit code it means."""
+
+    message: str
+    exit_code: int
+
+
+@dataclass(kw_only=True)
+class RunSummary:
+    """What a run made, one line each with its place, and what failed."""
+
+    made: list[str] = field(default_factory=list)
+    failures: list[RunFailure] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """The gravest of the failures' exit codes; 0 without one."""
+        return max((failure.exit_code for failure in self.failures), default=0)
+
+
+def prepare_instance(data: DataFolder) -> Path:
+    """Make DAGSTER_HOME inside the data folder, with the shipped `dagster.yaml`; returns it."""
+    home = private_folder(data.dagster_home)
+    shutil.copyfile(Path(__file__).with_name("dagster.yaml"), home / "dagster.yaml")
+    return home
+
+
+def set_environment(data: DataFolder, cohort_folders: Iterable[Path] = ()) -> dict[str, str]:
+    """The variables that a Dagster process of ours needs: nothing calls home, all lies in the data folder."""
+    return {
+        "EHR_PIPELINE_DATA": str(data.root),
+        "EHR_PIPELINE_COHORTS": os.pathsep.join(str(folder.resolve()) for folder in cohort_folders),
+        "DAGSTER_HOME": str(data.dagster_home),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+    }
+
+
+def run_pipeline(request: RunRequest, say: Say) -> RunSummary:
+    """Ingest, then run each cohort's chain; a cohort that fails does not stop the others.
+
+    Raises
+    ------
+    OptionError
+        A cohort or generator is unknown.
+    """
+    os.environ.update(set_environment(request.data, request.cohort_folders))
+    home = prepare_instance(request.data)
+    from ehr_pipeline.definitions import build_defs
+
+    defs = build_defs(console=_plain_console(say))
+    generators, cohorts = _known(request, defs)
+    summary = RunSummary()
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        ingest_config = {
+            "source": list(request.sources),
+            "patients": request.simulated_patients,
+            "seed": request.seed,
+        }
+        ran = _execute(defs, "ingest", instance, {"raw": ingest_config}, None, None, summary)
+        if not ran:
+            return summary
+        summary.made.append(f"warehouse  {request.data.warehouse}")
+        for cohort in cohorts:
+            say(f"cohort {cohort}")
+            selection = _chain(generators)
+            config = _chain_config(generators, request)
+            if _execute(defs, "refresh_cohort", instance, config, cohort, selection, summary):
+                summary.made.append(f"report     {request.data.cohort(cohort).report_page}")
+    return summary
+
+
+def serve(data: DataFolder, cohort_folders: tuple[Path, ...], port: int, say: Say) -> int:
+    """Run `dagster dev` on loopback until it is interrupted; returns its exit code."""
+    prepare_instance(data)
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, **set_environment(data, cohort_folders)}
+    command = [
+        *(sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)),
+        *("--module-name", "ehr_pipeline.definitions", "--working-directory", str(root)),
+    ]
+    say(f"Dagster on http://127.0.0.1:{port} over {data.root}; Ctrl-C stops it")
+    os.umask(0o077)
+    with subprocess.Popen(command, env=environment, cwd=root) as process:  # noqa: S603 - our own arguments
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            return process.wait()
+
+
+def _known(request: RunRequest, defs: dg.Definitions) -> tuple[list[str], list[str]]:
+    """Generators and cohorts to run; unknown names are refused before anything starts."""
+    from ehr_pipeline.generators.registry import GENERATORS, default_generators
+
+    known_cohorts = defs.resolve_job_def("refresh_cohort").partitions_def.get_partition_keys()
+    for what, asked, known in (
+        ("cohort", request.cohorts, known_cohorts),
+        ("generator", request.generators, GENERATORS),
+    ):
+        for name in asked:
+            if name not in known:
+                raise OptionError(f"there is no {what} {name!r}; there are {', '.join(known)}")
+    return list(request.generators or default_generators()), list(request.cohorts or known_cohorts)
+
+
+def _chain(generators: Iterable[str]) -> list[dg.AssetKey]:
+    """The assets of one cohort's chain, with these generators."""
+    keys = [["cohort", name] for name in ("members", "events", "table", "split")]
+    keys += [["prepared", name] for name in ("table", "events")]
+    keys += [[stage, generator] for generator in generators for stage in ("model", "synthetic", "scores")]
+    return [dg.AssetKey(key) for key in [*keys, ["validation_report"]]]
+
+
+def _chain_config(generators: Iterable[str], request: RunRequest) -> dict[str, dict[str, Any]]:
+    config: dict[str, dict[str, Any]] = {}
+    for generator in generators:
+        config[f"model__{generator}"] = {"seed": request.seed}
+        config[f"synthetic__{generator}"] = {"seed": request.seed} | ({"rows": request.rows} if request.rows else {})
+        config[f"scores__{generator}"] = {"seed": request.seed}
+    return config
+
+
+def _execute(
+    defs: dg.Definitions,
+    job: str,
+    instance: dg.DagsterInstance,
+    op_config: dict[str, dict[str, Any]],
+    partition_key: str | None,
+    selection: list[dg.AssetKey] | None,
+    summary: RunSummary,
+) -> bool:
+    """Run one job; collect what failed. Returns whether all of it succeeded."""
+    result = defs.resolve_job_def(job).execute_in_process(
+        run_config={"ops": {name: {"config": config} for name, config in op_config.items()}},
+        instance=instance,
+        partition_key=partition_key,
+        asset_selection=selection,
+        raise_on_error=False,
+    )
+    place = f"{partition_key}: " if partition_key else ""
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        data = event.step_failure_data.user_failure_data
+        if data is None:  # not raised inside the boundary: a gate of Dagster's own, or a fault of ours
+            message, exit_code = f"step {event.step_key} failed; the UI shows it (ehr-pipeline ui)", 1
+        else:
+            message, exit_code = data.description, int(data.metadata[EXIT_CODE].value)
+        summary.failures.append(RunFailure(message=f"{place}{message}", exit_code=exit_code))
+    if not result.success and not summary.failures:
+        summary.failures.append(RunFailure(message=f"{place}{job} failed; the UI shows why", exit_code=1))
+    return result.success
+
+
+def _plain_console(say: Say) -> dg.LoggerDefinition:
+    """A console that shows what assets say, line by line, and none of Dagster's own events."""
+
+    class Plain(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            meta = getattr(record, "dagster_meta", {})
+            if meta.get("dagster_event") is None and record.levelno >= logging.INFO:
+                say(f"  {meta.get('orig_message', record.getMessage())}")
+
+    @dg.logger(description="plain lines")
+    def plain(_: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("ehr_pipeline.console", level=logging.INFO)
+        logger.addHandler(Plain())
+        return logger
+
+    return plain

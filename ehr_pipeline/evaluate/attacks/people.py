@@ -1,0 +1,133 @@
+"""Whom the attacks are tried on: members (training rows), outsiders (holdout rows), and planted leaks.
+
+What belongs here: the split of the holdout into parts, how isolated each row lies, and which rows a planted
+leak copies. What does not: any attack.
+
+The holdout is cut in thirds: outsiders, a reference against which isolation is measured, and fresh rows that
+play the synthetic table for the floor. Under `MIN_THIRDS` rows it serves whole as outsiders and reference (a
+row is not its own neighbour), and the floor is chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ehr_pipeline.evaluate.attacks.space import nearest, points
+from ehr_pipeline.evaluate.encoding import Encoded, Encoding, draw, stack
+
+MIN_THIRDS = 3_000
+MAX_ATTACKED = 10_000
+MAX_REFERENCE = 20_000
+MAX_SYNTHETIC = 100_000
+ISOLATION_NEIGHBOUR = 5
+ISOLATED_SHARE = 0.1
+PLANTED_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class People:
+    """Members and outsiders, as many of one as of the other, and what stands around them.
+
+    Attributes
+    ----------
+    encoding
+        Learned from training and holdout rows together.
+    train
+        The whole training table.
+    members, outsiders, reference
+        Rows of the training table, of the holdout, and of the holdout again.
+    fresh
+        More holdout rows, to play the synthetic table; None where the holdout is too small to spare them.
+    isolation
+        float64 [members + outsiders]: distance to the 5th nearest row of the reference.
+    most_isolated
+        int [n_train]: training rows, the most isolated first.
+    """
+
+    encoding: Encoding
+    train: Encoded
+    members: Encoded
+    outsiders: Encoded
+    reference: Encoded
+    fresh: Encoded | None
+    isolation: np.ndarray
+    most_isolated: np.ndarray
+
+    @property
+    def attacked(self) -> Encoded:
+        """Members, then outsiders."""
+        return stack(self.members, self.outsiders)
+
+    @property
+    def is_member(self) -> np.ndarray:
+        """Bool [members + outsiders]."""
+        return np.repeat([True, False], [len(self.members), len(self.outsiders)])
+
+    @property
+    def is_isolated(self) -> np.ndarray:
+        """The most isolated tenth, bool [members + outsiders]."""
+        if not len(self.isolation):
+            return np.zeros(0, dtype=bool)
+        return self.isolation >= np.quantile(self.isolation, 1 - ISOLATED_SHARE)
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A synthetic table under attack, and its twin with a planted leak.
+
+    The twin is `kept` and `planted` rows; the table itself is `kept` and `replaced` rows.
+    """
+
+    kept: Encoded
+    replaced: Encoded
+    planted: Encoded
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the table, and of its twin."""
+        return len(self.kept) + len(self.replaced)
+
+
+def gather(encoding: Encoding, train: Encoded, holdout: Encoded, rng: np.random.Generator) -> People:
+    """Choose members and outsiders and measure isolation."""
+    order = rng.permutation(len(holdout))
+    is_whole = len(order) < MIN_THIRDS
+    parts = [order, order, order[:0]] if is_whole else np.array_split(order, 3)
+    size = min(len(parts[0]), len(train), MAX_ATTACKED)
+    outsiders = holdout.take(parts[0][:size])
+    reference, fresh = (holdout.take(part[:MAX_REFERENCE]) for part in parts[1:])
+    chosen = rng.permutation(len(train))[:size]
+    around = points(encoding, reference)
+    train_isolation = isolation(points(encoding, train), around)
+    outsider_isolation = isolation(points(encoding, outsiders), around, is_own_neighbour=is_whole)
+    return People(
+        encoding=encoding,
+        train=train,
+        members=train.take(chosen),
+        outsiders=outsiders,
+        reference=reference,
+        fresh=None if is_whole else fresh,
+        isolation=np.concatenate([train_isolation[chosen], outsider_isolation]),
+        most_isolated=np.argsort(-train_isolation, kind="stable"),
+    )
+
+
+def isolation(rows: np.ndarray, reference: np.ndarray, is_own_neighbour: bool = False) -> np.ndarray:
+    """Distance float64 [n] of points to their 5th nearest reference point, or to the last there is."""
+    distances, _ = nearest(rows, reference, ISOLATION_NEIGHBOUR + is_own_neighbour)
+    if distances.shape[1] <= is_own_neighbour:
+        return np.zeros(len(rows))
+    return distances[:, -1]
+
+
+def plant(table: Encoded, people: People, rng: np.random.Generator) -> Suspect:
+    """A table whose twin has 1 % of its rows, at least one, replaced by copies of the most isolated members."""
+    table = draw(table, MAX_SYNTHETIC, rng)
+    n_planted = min(max(round(PLANTED_SHARE * len(table)), 1), len(people.train), len(table))
+    return Suspect(
+        kept=table.take(np.arange(n_planted, len(table))),
+        replaced=table.take(np.arange(n_planted)),
+        planted=people.train.take(people.most_isolated[:n_planted]),
+    )

@@ -1,0 +1,108 @@
+"""Evaluation of one generator on one cohort: reads the stored tables, asks the cohort's questions, writes scores.
+
+What belongs here: where the tables come from and what the cohort's definition asks. What does not: any metric.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+
+from ehr_pipeline.cohort import CohortDefinition
+from ehr_pipeline.evaluate.plan import EffectQuestion, EvaluationPlan, Task
+from ehr_pipeline.evaluate.result import Evaluation
+from ehr_pipeline.evaluate.table import evaluate_table
+from ehr_pipeline.progress import Progress
+from ehr_pipeline.record import Schema, conform
+from ehr_pipeline.storage import CohortFolder, DataFolder, read_json, read_parquet, sha256, write_text
+
+PREPARE_FIRST = "prepare the cohort first"
+VERSIONS_OF = ("ehr-pipeline", "numpy", "pandas", "scikit-learn", "scipy")
+
+
+def evaluate_cohort(
+    data: DataFolder,
+    definition: CohortDefinition,
+    generator: str,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Evaluation:
+    """Judge the synthetic table of `generator` and write its `scores.json`.
+
+    Raises
+    ------
+    NotReady
+        The cohort is not prepared, or the generator has not sampled.
+    """
+    started = time.perf_counter()
+    folder = data.cohort(definition.name)
+    schema = Schema.model_validate(read_json(folder.schema, PREPARE_FIRST))
+    train, holdout = _real_tables(folder)
+    synthetic = read_parquet(folder.generator(generator).synthetic, f"sample {generator} first")
+    evaluation = evaluate_table(
+        conform(train, schema),
+        conform(holdout, schema),
+        synthetic,
+        schema,
+        plan=plan_of(definition, data),
+        seed=seed,
+        train_subject_id=train["subject_id"].to_numpy(dtype=np.int64),
+        holdout_subject_id=holdout["subject_id"].to_numpy(dtype=np.int64),
+        progress=progress,
+    )
+    provenance = {
+        "made_at": clock().isoformat(timespec="seconds"),
+        "duration_s": round(time.perf_counter() - started, 3),
+        "seed": seed,
+        "definition_sha256": definition.fingerprint,
+        "versions": {package: importlib.metadata.version(package) for package in VERSIONS_OF},
+        **data_hashes(folder, generator),
+    }
+    evaluation = evaluation.model_copy(update={"provenance": provenance})
+    write_text(folder.generator(generator).scores, evaluation.model_dump_json(indent=2) + "\n")
+    return evaluation
+
+
+def plan_of(definition: CohortDefinition, data: DataFolder) -> EvaluationPlan:
+    """The cohort's tasks, causal question and sensitive columns; the truth where the source is simulated."""
+    question = definition.causal
+    effect = None
+    if question is not None:
+        truth = read_json(data.truth) if question.truth and data.truth.exists() else {}
+        effect = EffectQuestion(
+            treatment=question.treatment,
+            outcome=question.outcome,
+            confounders=question.confounders,
+            true_log_odds=truth.get("treatment_log_odds"),
+            true_risk_difference=truth.get("treatment_risk_difference"),
+        )
+    return EvaluationPlan(
+        tasks=tuple(Task(task.target, task.level) for task in definition.tasks),
+        effect=effect,
+        sensitive=definition.sensitive,
+    )
+
+
+def data_hashes(folder: CohortFolder, generator: str) -> dict[str, str]:
+    """What a verdict is about: SHA-256 of the real tables, the split and the synthetic table as they stand now."""
+    return {
+        "prepared_table_sha256": sha256(folder.prepared_table),
+        "schema_sha256": sha256(folder.schema),
+        "split_sha256": sha256(folder.split),
+        "synthetic_sha256": sha256(folder.generator(generator).synthetic),
+    }
+
+
+def _real_tables(folder: CohortFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The prepared rows of training and of holdout patients."""
+    table = read_parquet(folder.prepared_table, PREPARE_FIRST)
+    split = read_parquet(folder.split, "build the cohort first").set_index("subject_id")["split"]
+    side = table["subject_id"].map(split)
+    return (table[side == "train"].reset_index(drop=True), table[side == "holdout"].reset_index(drop=True))

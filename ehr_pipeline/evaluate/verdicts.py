@@ -1,0 +1,68 @@
+"""How a score comes to be shown as passed or failed. Fail closed: what cannot be told is failed.
+
+What belongs here: the rule. The limits and their reasons are in `thresholds.py`.
+
+A gate passes only if the score is within its limit, its control is outside (the null for fidelity and
+utility, the planted leak for privacy), and there are enough holdout patients to speak of at all.
+"""
+
+from __future__ import annotations
+
+from ehr_pipeline.evaluate.result import Score
+from ehr_pipeline.evaluate.scoring import metric_of
+from ehr_pipeline.evaluate.thresholds import Thresholds
+
+NULL_CANNOT_TELL = "independent columns or chance would pass as well: the data cannot tell here"
+
+
+def gate_by_null(scores: dict[str, Score], thresholds: Thresholds, n_holdout: int) -> dict[str, Score]:
+    """Give fidelity and utility scores their verdicts; scores without a threshold stay diagnostics."""
+    gated = {}
+    for name, score in scores.items():
+        limit = _limit(score, thresholds)
+        if limit == "none":
+            gated[name] = score
+            continue
+        control_is_caught = limit is not None and score.null is not None and is_worse(name, score.null, limit)
+        gated[name] = decide(score, limit, control_is_caught, NULL_CANNOT_TELL, thresholds, n_holdout)
+    return gated
+
+
+def decide(
+    score: Score,
+    limit: float | None,
+    control_is_caught: bool,
+    when_not: str,
+    thresholds: Thresholds,
+    n_holdout: int,
+) -> Score:
+    """A score with its verdict; where the verdict is not about the value, `note` says so."""
+    note, verdict = score.note, "passed"
+    if score.value is None or limit is None:
+        verdict, note = "failed", score.note or when_not
+    elif is_worse(score.name, score.value, limit):
+        verdict = "failed"
+    elif n_holdout < thresholds.min_holdout_patients:
+        verdict, note = "failed", f"only {n_holdout} holdout patients: so few cannot show it"
+    elif not control_is_caught:
+        verdict, note = "failed", when_not
+    return score.model_copy(update={"threshold": limit, "verdict": verdict, "note": note})
+
+
+def is_worse(name: str, value: float, limit: float) -> bool:
+    """Whether a value is on the wrong side of its limit."""
+    return value < limit if metric_of(name).better == "higher" else value > limit
+
+
+def _limit(score: Score, thresholds: Thresholds) -> float | str | None:
+    """The limit in the unit of the score's value; None where it cannot be set, 'none' for a diagnostic."""
+    base = score.name.split("[")[0]
+    if base == "c2st_auc":
+        return thresholds.c2st_auc
+    if base == "correlation_error":
+        if score.normalised is None:
+            return None
+        return score.floor + thresholds.correlation_normalised * (score.null - score.floor)
+    if base == "tstr_hgb":
+        return None if score.floor is None else score.floor - thresholds.tstr_gap
+    return "none"

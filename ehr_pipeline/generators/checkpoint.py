@@ -1,0 +1,123 @@
+"""How an interrupted training goes on: its state in safetensors and JSON, put in place in one step.
+
+What belongs here: what a training must remember between epochs, and writing and reading that. What does not:
+the steps themselves (`training.py`). No pickle: neither `torch.save` nor `torch.load`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ehr_pipeline.storage import atomic_folder
+
+
+class TrainingState:
+    """A network in training: its weights, its optimiser, the best weights so far, the history."""
+
+    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self.device = device
+        self.history: list[dict[str, float]] = []
+        self.best_epoch = 0
+        self.best_weights: dict[str, Tensor] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history)
+
+    def end_epoch(self, record: dict[str, float]) -> None:
+        """Add the record of an epoch, and keep the weights if none were better (or nothing validates)."""
+        self.history.append(record)
+        best = self.history[self.best_epoch - 1].get("validation_loss", float("inf")) if self.best_epoch else float("inf")
+        if record.get("validation_loss", -float("inf")) < best:
+            self.best_epoch = self.epoch
+            self.best_weights = {name: weight.clone() for name, weight in self.network.state_dict().items()}
+
+    def is_over(self, patience: int) -> bool:
+        """Whether `patience` epochs went by without a better one."""
+        return self.epoch - self.best_epoch >= patience
+
+    def load_best(self) -> None:
+        """Put the best weights back into the network."""
+        self.network.load_state_dict(self.best_weights)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it that is a tensor, random number generators included."""
+        tensors = {f"network.{name}": weight for name, weight in self.network.state_dict().items()}
+        tensors |= {f"best.{name}": weight for name, weight in self.best_weights.items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        return tensors
+
+    def load(self, tensors: dict[str, Tensor], history: list[dict[str, float]], best_epoch: int) -> None:
+        """Become the state that `tensors`, `history` and `best_epoch` were taken from."""
+        self.network.load_state_dict(_under("network.", tensors))
+        self.best_weights = {name: weight.to(self.device) for name, weight in _under("best.", tensors).items()}
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under("optimizer.", tensors).items():
+            index, _, moment = name.partition(".")
+            state.setdefault(int(index), {})[moment] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+        self.history, self.best_epoch = history, best_epoch
+
+
+@dataclass(kw_only=True)
+class Checkpoint:
+    """A folder that keeps the state of one training.
+
+    Parameters
+    ----------
+    folder
+        Where it lies; replaced as a whole.
+    fingerprint
+        What identifies data and config; a state of another training is not taken up.
+    every_s
+        Seconds between two writings.
+    """
+
+    folder: Path
+    fingerprint: str
+    every_s: float = 20.0
+    _last_kept: float = field(default_factory=time.monotonic)
+
+    def keep(self, state: TrainingState) -> None:
+        """Write the state, if the last writing is long enough ago."""
+        if time.monotonic() - self._last_kept < self.every_s:
+            return
+        plain = {"fingerprint": self.fingerprint, "history": state.history, "best_epoch": state.best_epoch}
+        with atomic_folder(self.folder) as temporary:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors().items()}
+            save_file(tensors, temporary / "state.safetensors")
+            (temporary / "state.json").write_text(json.dumps(plain), encoding="utf-8")
+        self._last_kept = time.monotonic()
+
+    def restore(self, state: TrainingState) -> None:
+        """Put `state` back to what was kept; if it was kept by another training, remove that."""
+        if not (self.folder / "state.json").is_file():
+            return
+        plain = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
+        if plain["fingerprint"] != self.fingerprint:
+            shutil.rmtree(self.folder)
+            return
+        state.load(load_file(self.folder / "state.safetensors"), plain["history"], plain["best_epoch"])
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

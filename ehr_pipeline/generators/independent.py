@@ -1,0 +1,78 @@
+"""Each column drawn alone from its own distribution: the null that every other generator must beat.
+
+Nothing of the dependence between columns is kept; missing values come at each column's own rate.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+
+from ehr_pipeline.errors import OptionError
+from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
+from ehr_pipeline.generators.codec import TableCodec
+from ehr_pipeline.generators.conditions import conditions_row, fixed
+from ehr_pipeline.generators.persistence import read_state, write_state
+from ehr_pipeline.progress import Progress, Step
+
+
+class IndependentConfig(GeneratorConfig):
+    """Settings of `Independent`: none of its own; nothing is random in its fit."""
+
+
+class Independent(Generator):
+    """Independent columns."""
+
+    name: ClassVar[str] = "independent"
+    title: ClassVar[str] = "Independent columns"
+    config_type: ClassVar[type[GeneratorConfig]] = IndependentConfig
+
+    def __init__(self, codec: TableCodec, config: IndependentConfig) -> None:
+        self.codec = codec
+        self.config = config
+        self.schema = codec.schema
+        self.history = []
+
+    @classmethod
+    def fit(
+        cls,
+        cohort: TrainingCohort,
+        config: GeneratorConfig,
+        budget: Budget | None = None,
+        progress: Progress | None = None,
+        *,
+        checkpoint: Path | None = None,
+    ) -> Self:
+        """Learn each column's distribution; takes no longer than reading the table, so it keeps no checkpoint."""
+        if budget is not None:
+            raise OptionError(f"{cls.name} has no private tier yet; leave the budget out")
+        codec = TableCodec.fit(cls.writable(cohort.schema), cohort.table, cohort.subject_id)
+        if progress is not None:
+            progress(Step(task=cls.title, done=1, total=1, unit="pass", elapsed_s=0.0))
+        return cls(codec, IndependentConfig.model_validate(config.model_dump()))
+
+    def sample(self, n: int, seed: int, conditions: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Draw `n` rows; a conditioned column tells nothing about the others, so nothing is rejected."""
+        rng = np.random.default_rng(seed)
+        row = conditions_row(self.codec, conditions)
+        levels = np.column_stack([_draw_levels(shares, n, rng) for shares in self.codec.level_shares])
+        return fixed(self.codec.draw(levels, rng), row)
+
+    def save(self, folder: Path) -> None:
+        """Write the codec and the config."""
+        self.codec.save(folder)
+        write_state(folder, "generator", {"config": self.config.model_dump(mode="json")}, {})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        plain, _ = read_state(folder, "generator")
+        return cls(TableCodec.load(folder), IndependentConfig.model_validate(plain["config"]))
+
+
+def _draw_levels(shares: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """`n` levels by their shares: int64 of shape (n,)."""
+    return np.minimum(np.searchsorted(np.cumsum(shares), rng.random(n), side="right"), len(shares) - 1)

@@ -1,0 +1,61 @@
+"""The generators by name: one line here, and a generator has its assets, its row in the report, its tests.
+
+What belongs here: names, titles, and where the class is. What does not: importing any of them before it is
+asked for (torch takes seconds, and Dagster's code location reads this file).
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+from ehr_pipeline.errors import OptionError
+from ehr_pipeline.generators.base import Generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One generator.
+
+    Attributes
+    ----------
+    title
+        How the report and the UI name it.
+    path
+        `module:Class`, imported when first used.
+    by_default
+        Whether it runs when no generator is named.
+    """
+
+    title: str
+    path: str
+    by_default: bool
+
+
+GENERATORS: dict[str, Entry] = {
+    "independent": Entry(
+        title="Independent columns", path="ehr_pipeline.generators.independent:Independent", by_default=True
+    ),
+    "tabular_vae": Entry(
+        title="Variational autoencoder", path="ehr_pipeline.generators.tabular_vae:TabularVAE", by_default=True
+    ),
+}
+
+
+def default_generators() -> list[str]:
+    """Names of the generators that run when none is named, in order."""
+    return [name for name, entry in GENERATORS.items() if entry.by_default]
+
+
+def generator_type(name: str) -> type[Generator]:
+    """The class of the generator `name`, imported now.
+
+    Raises
+    ------
+    OptionError
+        There is no such generator; the message lists those that there are.
+    """
+    if name not in GENERATORS:
+        raise OptionError(f"there is no generator {name!r}; there are {', '.join(GENERATORS)}")
+    module, _, class_name = GENERATORS[name].path.partition(":")
+    return getattr(importlib.import_module(module), class_name)

@@ -1,0 +1,116 @@
+"""Trains one generator on one cohort and puts the model in place; reads it back.
+
+What belongs here: the model folder and its `model.json`. What does not: any algorithm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import shutil
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ehr_pipeline.errors import NotReady
+from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
+from ehr_pipeline.generators.registry import generator_type
+from ehr_pipeline.progress import Progress
+from ehr_pipeline.storage import GeneratorFolder, atomic_folder, read_json, write_json
+
+VERSIONS_OF = ("ehr-pipeline", "numpy", "pandas", "torch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSummary:
+    """What a training leaves to be told: plain values for metadata and the report.
+
+    Attributes
+    ----------
+    n_rows, n_patients
+        Rows and patients that were learned from.
+    left_out
+        Columns of the cohort that the generator cannot write.
+    history
+        One record per epoch; empty for what needs no training.
+    data_fingerprint
+        SHA-256 over the training table, its schema and its patients.
+    """
+
+    generator: str
+    n_rows: int
+    n_patients: int
+    left_out: list[str]
+    duration_s: float
+    history: list[dict[str, float]]
+    data_fingerprint: str
+    config: dict[str, Any]
+    device: str
+    versions: dict[str, str]
+
+
+def train(
+    name: str,
+    cohort: TrainingCohort,
+    config: GeneratorConfig | None,
+    folder: GeneratorFolder,
+    progress: Progress | None = None,
+    budget: Budget | None = None,
+) -> TrainingSummary:
+    """Fit the generator `name` and put it into `folder.model` in one step.
+
+    An interrupted training goes on from `folder.checkpoint`, which is gone once the model is whole. An old
+    model stays until then.
+
+    Raises
+    ------
+    OptionError
+        No generator has that name, or it has no private tier and a budget is given.
+    ResourceShort
+        Memory or disk ran out; an old model is still there.
+    """
+    generator_class = generator_type(name)
+    config = config if config is not None else generator_class.config_type()
+    started = time.perf_counter()
+    generator = generator_class.fit(cohort, config, budget, progress, checkpoint=folder.checkpoint)
+    summary = TrainingSummary(
+        generator=name,
+        n_rows=len(cohort.table),
+        n_patients=len(pd.unique(cohort.subject_id)),
+        left_out=[column for column in cohort.schema.names if column not in generator.schema],
+        duration_s=round(time.perf_counter() - started, 3),
+        history=generator.history,
+        data_fingerprint=data_fingerprint(cohort),
+        config=config.model_dump(mode="json"),
+        device=generator.device,
+        versions={package: importlib.metadata.version(package) for package in VERSIONS_OF},
+    )
+    with atomic_folder(folder.model) as temporary:
+        generator.save(temporary)
+        write_json(temporary / "model.json", vars(summary) | {"seed": config.seed})
+    shutil.rmtree(folder.checkpoint, ignore_errors=True)
+    return summary
+
+
+def load_model(folder: GeneratorFolder) -> Generator:
+    """The generator in `folder.model`.
+
+    Raises
+    ------
+    NotReady
+        There is none; train it first.
+    """
+    if not folder.model.is_dir():
+        raise NotReady(f"{folder.root.name} has no model yet; train it first")
+    name = read_json(folder.model / "model.json", "train the generator again")["generator"]
+    return generator_type(name).load(folder.model)
+
+
+def data_fingerprint(cohort: TrainingCohort) -> str:
+    """SHA-256 over values, patients and schema, in the order of the rows."""
+    digest = hashlib.sha256(cohort.schema.model_dump_json().encode())
+    digest.update(pd.util.hash_pandas_object(cohort.table[cohort.schema.names], index=False).to_numpy().tobytes())
+    digest.update(cohort.subject_id.tobytes())
+    return digest.hexdigest()

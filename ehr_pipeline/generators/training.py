@@ -1,0 +1,237 @@
+"""The training loop that all networks share: batches, rate, clipping, validation by patient, best weights.
+
+What belongs here: how a network is fitted, whatever it is. What does not: networks and losses (each in its
+generator's file), how an interrupted fit goes on (`checkpoint.py`), any path.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ehr_pipeline.errors import CheckFailed, OptionError, ResourceShort
+from ehr_pipeline.generators.base import Device, GeneratorConfig
+from ehr_pipeline.generators.checkpoint import Checkpoint, TrainingState
+from ehr_pipeline.progress import Progress, Step, silent
+
+FEWEST_PATIENTS_TO_VALIDATE = 20
+N_EPOCHS_AT_LEAST = 40
+"""On small tables an epoch is several passes, so that there are about this many, whatever the table's size."""
+
+
+class TrainedConfig(GeneratorConfig):
+    """Settings of every generator that trains a network by `train_network`."""
+
+    updates: int = Field(3000, ge=1, description="gradient steps at most; large tables get two passes at least")
+    batch_rows: int = Field(512, ge=1, description="rows per gradient step; small tables take fewer")
+    learning_rate: float = Field(2e-3, gt=0, description="AdamW's rate at the start; falls to zero as a cosine")
+    weight_decay: float = Field(1e-3, ge=0, description="AdamW's pull of the weights towards zero")
+    clip_norm: float = Field(1.0, gt=0, description="longest gradient, as an Euclidean norm over all weights")
+    patience: int = Field(8, ge=1, description="epochs without a better validation loss before training stops")
+    validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of patients held back for validation")
+
+
+class Network(nn.Module):
+    """A network that says how badly it does on each row."""
+
+    def losses(self, *batch: Tensor, share_done: float) -> Tensor:
+        """The loss of each row, of shape (rows,), after `share_done` (0 to 1) of the training.
+
+        Rows do not touch each other: the gradient of one row does not depend on the others in its batch.
+        """
+        raise NotImplementedError
+
+
+def pick_device(wish: Device) -> torch.device:
+    """The device that a config asks for; `auto` takes a GPU where there is one.
+
+    Raises
+    ------
+    OptionError
+        A GPU is asked for and there is none.
+    """
+    has_gpu = torch.cuda.is_available()
+    if wish == "cuda" and not has_gpu:
+        raise OptionError("device cuda was asked for and there is no GPU that torch can use; choose auto or cpu")
+    return torch.device("cuda" if has_gpu and wish != "cpu" else "cpu")
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch inside the block (weights, dropout, noise, order); what it was before is back after it."""
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def enough_memory(task: str, mend: str) -> Iterator[None]:
+    """Turn the ways in which torch and numpy run out of memory into one line.
+
+    Raises
+    ------
+    ResourceShort
+        Memory ran out; the message carries `mend`.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise ResourceShort(f"{task}: memory ran out; {mend}") from None
+    except RuntimeError as error:
+        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        raise ResourceShort(f"{task}: memory ran out; {mend}") from None
+
+
+def train_network(
+    network: Network,
+    data: tuple[Tensor, ...],
+    subject_id: np.ndarray,
+    config: TrainedConfig,
+    *,
+    task: str,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> list[dict[str, float]]:
+    """Fit `network` in place and leave it, in evaluation mode, with the weights of the best epoch.
+
+    Call it inside `seeded`: every random number comes from torch's generator of the device.
+
+    Parameters
+    ----------
+    data
+        Tensors with one entry per row, on the network's device; a batch is the same rows of each.
+    subject_id
+        The patient of each row, of shape (rows,). All rows of a patient train, or all validate.
+    checkpoint
+        Where the state is kept between epochs, so that an interrupted fit goes on as if it had not been.
+
+    Returns
+    -------
+    list of dict
+        One record per epoch: epoch, loss, validation_loss (where enough patients validate), rows_per_s.
+
+    Raises
+    ------
+    CheckFailed
+        The loss is no longer a number.
+    """
+    device = data[0].device
+    training, validation = (torch.from_numpy(rows).to(device) for rows in split_rows(subject_id, config))
+    plan = Plan.of(len(training), config)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    state = TrainingState(network, optimizer, device)
+    if checkpoint is not None:
+        checkpoint.restore(state)
+    progress, started, first_epoch = progress or silent, time.monotonic(), state.epoch
+    while state.epoch < plan.n_epochs and not state.is_over(config.patience):
+        epoch_started = time.monotonic()
+        loss = _train_epoch(network, optimizer, data, training, state.epoch, plan, config)
+        record = {"epoch": state.epoch + 1, "loss": loss}
+        if len(validation):
+            record["validation_loss"] = _validate(network, data, validation, plan.batch_rows)
+        if not all(math.isfinite(value) for value in record.values()):
+            raise CheckFailed(f"{task}: the loss is no longer a number in epoch {state.epoch + 1}; lower learning_rate")
+        record["rows_per_s"] = plan.rows_per_epoch / (time.monotonic() - epoch_started)
+        state.end_epoch(record)
+        if checkpoint is not None:
+            checkpoint.keep(state)
+        values = {name: value for name, value in record.items() if name != "epoch"}
+        elapsed_s = (time.monotonic() - started) * state.epoch / (state.epoch - first_epoch)
+        progress(Step(task=task, done=state.epoch, total=plan.n_epochs, unit="epoch", elapsed_s=elapsed_s, values=values))
+    state.load_best()
+    network.eval()
+    return state.history
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How many steps of how many rows.
+
+    An epoch is one pass over the training rows; on small tables several, so that validation and checkpoints
+    don't outweigh the steps.
+    """
+
+    n_rows: int
+    batch_rows: int
+    updates_per_epoch: int
+    n_epochs: int
+
+    @classmethod
+    def of(cls, n_rows: int, config: TrainedConfig) -> Plan:
+        """The plan for a table of `n_rows` training rows."""
+        batch_rows = min(config.batch_rows, max(16, n_rows // 16), n_rows)
+        updates_per_pass = n_rows // batch_rows
+        updates_per_epoch = max(updates_per_pass, config.updates // N_EPOCHS_AT_LEAST, 1)
+        n_epochs = max(2, round(config.updates / updates_per_epoch))
+        return cls(n_rows=n_rows, batch_rows=batch_rows, updates_per_epoch=updates_per_epoch, n_epochs=n_epochs)
+
+    @property
+    def rows_per_epoch(self) -> int:
+        """Rows that go through the network in one epoch of training."""
+        return self.updates_per_epoch * self.batch_rows
+
+
+def split_rows(subject_id: np.ndarray, config: TrainedConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows to validate on, int64; no patient has both. Few patients all train."""
+    patients, index = np.unique(subject_id, return_inverse=True)
+    n_validate = round(len(patients) * config.validation_share)
+    if len(patients) < FEWEST_PATIENTS_TO_VALIDATE:
+        n_validate = 0
+    validates = np.zeros(len(patients), dtype=bool)
+    validates[np.random.default_rng(config.seed).permutation(len(patients))[:n_validate]] = True
+    return np.flatnonzero(~validates[index]), np.flatnonzero(validates[index])
+
+
+def _train_epoch(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    data: tuple[Tensor, ...],
+    training: Tensor,
+    epoch: int,
+    plan: Plan,
+    config: TrainedConfig,
+) -> float:
+    """One epoch; returns the mean loss of its rows."""
+    network.train()
+    total = torch.zeros((), device=training.device)
+    n_updates = plan.n_epochs * plan.updates_per_epoch
+    for k, rows in enumerate(_batches(training, plan)):
+        share_done = (epoch * plan.updates_per_epoch + k) / n_updates
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * share_done))
+        loss = network.losses(*(tensor[rows] for tensor in data), share_done=share_done).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+        optimizer.step()
+        total += loss.detach()
+    return float(total) / plan.updates_per_epoch
+
+
+def _batches(training: Tensor, plan: Plan) -> Iterator[Tensor]:
+    """The rows of each step of an epoch, without replacement inside a pass."""
+    n_passes = math.ceil(plan.rows_per_epoch / len(training))
+    order = torch.cat([torch.randperm(len(training), device=training.device) for _ in range(n_passes)])
+    yield from training[order[: plan.rows_per_epoch]].split(plan.batch_rows)
+
+
+@torch.no_grad()
+def _validate(network: Network, data: tuple[Tensor, ...], validation: Tensor, batch_rows: int) -> float:
+    """Mean loss of the validation rows, with the same noise in every epoch."""
+    network.eval()
+    with seeded(0, validation.device):
+        losses = [
+            network.losses(*(tensor[rows] for tensor in data), share_done=1.0)
+            for rows in validation.split(max(batch_rows, 4096))
+        ]
+    return float(torch.cat(losses).mean())

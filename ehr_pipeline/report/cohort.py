@@ -1,0 +1,141 @@
+"""The report of one cohort from what the earlier stages left in its folder.
+
+What belongs here: reading, and the guard that only verdicts about the present data are shown. What does not: how
+anything is shown.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import yaml
+
+from ehr_pipeline.cohort import CohortDefinition
+from ehr_pipeline.errors import NotReady
+from ehr_pipeline.evaluate.cohort import data_hashes
+from ehr_pipeline.evaluate.result import Evaluation
+from ehr_pipeline.generators.registry import GENERATORS
+from ehr_pipeline.record import Schema
+from ehr_pipeline.report.build import build_report, write_report
+from ehr_pipeline.report.inputs import CohortFacts, FlowStep, GeneratorFacts, Lineage, ReportInputs
+from ehr_pipeline.report.summary import key_scores, thumbnail
+from ehr_pipeline.storage import CohortFolder, DataFolder, read_json, sha256
+
+VERSIONS_OF = ("ehr-pipeline", "dagster", "duckdb", "great-expectations", "numpy", "pandas", "scikit-learn", "torch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortReport:
+    """What the report asset tells the UI: a small PNG and a handful of numbers."""
+
+    thumbnail: bytes
+    key_scores: dict[str, float]
+    generators: tuple[str, ...]
+
+
+def report_cohort(
+    data: DataFolder,
+    definition: CohortDefinition,
+    *,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> CohortReport:
+    """Write the report of a cohort: every generator whose scores are about the tables as they stand now.
+
+    Raises
+    ------
+    NotReady
+        The cohort is not prepared, or no generator has scores for its present tables.
+    """
+    folder = data.cohort(definition.name)
+    generators = [facts for name in GENERATORS if (facts := _generator(folder, name)) is not None]
+    if not generators:
+        raise NotReady(f"cohort {definition.name} has no scores for its present tables; evaluate a generator first")
+    inputs = ReportInputs(
+        cohort=_cohort(folder, definition),
+        schema=Schema.model_validate(read_json(folder.schema)),
+        lineage=_lineage(data, folder, generators, clock()),
+        generators=generators,
+        real_sanity=read_json(folder.sanity),
+    )
+    report = build_report(inputs)
+    write_report(report, folder)
+    return CohortReport(
+        thumbnail=thumbnail(report),
+        key_scores=key_scores(report),
+        generators=tuple(one.name for one in generators),
+    )
+
+
+def _generator(folder: CohortFolder, name: str) -> GeneratorFacts | None:
+    """A generator's findings; None where it has none, or they are about other tables than those that stand."""
+    files = folder.generator(name)
+    if not (files.scores.exists() and files.synthetic.exists() and files.sanity.exists()):
+        return None
+    evaluation = Evaluation.model_validate(read_json(files.scores))
+    if any(evaluation.provenance.get(what) != digest for what, digest in data_hashes(folder, name).items()):
+        return None
+    model = read_json(files.model / "model.json")
+    return GeneratorFacts(
+        name=name,
+        title=GENERATORS[name].title,
+        config=model["config"],
+        evaluation=evaluation,
+        history=model["history"],
+        sanity=read_json(files.sanity),
+        facts={fact: model[fact] for fact in ("device", "duration_s", "n_rows", "n_patients", "left_out")},
+    )
+
+
+def _cohort(folder: CohortFolder, definition: CohortDefinition) -> CohortFacts:
+    counts = read_json(folder.summary)
+    text = yaml.safe_dump(definition.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+    return CohortFacts(
+        name=definition.name,
+        title=definition.title,
+        description=definition.description or "",
+        definition=text,
+        definition_sha256=definition.fingerprint,
+        n_patients=counts["n_subjects"],
+        n_train=counts["n_train"],
+        n_holdout=counts["n_holdout"],
+        is_small=counts["is_small"],
+        flow=[FlowStep(label=step["label"], n_left=step["n_left"]) for step in counts["flow"]],
+    )
+
+
+def _lineage(data: DataFolder, folder: CohortFolder, generators: list[GeneratorFacts], now: datetime) -> Lineage:
+    manifest = read_json(data.ingest_manifest)
+    hashes = {
+        "ingest manifest": sha256(data.ingest_manifest),
+        "prepared table": sha256(folder.prepared_table),
+        "schema": sha256(folder.schema),
+        "split": sha256(folder.split),
+    }
+    seeds: dict[str, int] = {}
+    dates: dict[str, str] = {}
+    for one in generators:
+        hashes[f"synthetic table, {one.name}"] = one.evaluation.provenance["synthetic_sha256"]
+        seeds[f"training, {one.name}"] = one.config["seed"]
+        seeds[f"evaluation, {one.name}"] = one.evaluation.provenance["seed"]
+        dates[f"evaluated, {one.name}"] = one.evaluation.provenance["made_at"]
+    return Lineage(
+        source="simulated hospital" if data.truth.exists() else "MIMIC-IV tables",
+        is_simulated=data.truth.exists(),
+        made_at=now.isoformat(timespec="seconds"),
+        hashes=hashes,
+        source_rows=_source_rows(manifest),
+        versions={package: version(package) for package in VERSIONS_OF} | {"python": platform.python_version()},
+        seeds=seeds,
+        dates=dates,
+    )
+
+
+def _source_rows(manifest: dict[str, Any]) -> dict[str, int]:
+    """Rows of each table that the source had."""
+    tables = manifest["summary"]["tables"]
+    return {name: table["n_rows"] for name, table in tables.items() if table["file"] is not None}

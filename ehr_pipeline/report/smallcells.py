@@ -1,0 +1,110 @@
+"""Small cells: no number on the page or in the JSON speaks of fewer than `SMALL_CELL` real patients.
+
+What belongs here: hiding counts, and counts that give a hidden one away. Hiding a value that is known
+already to be hidden changes nothing, so everything may be passed through here again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ehr_pipeline.evaluate.result import SMALL_CELL, ColumnComparison, EpidemiologyRow, Evaluation, Subgroup
+from ehr_pipeline.report.inputs import FlowStep
+
+HIDDEN = f"< {SMALL_CELL}"
+ROUNDED_TO = 10
+
+
+def is_small(n: float | None) -> bool:
+    """Whether `n` patients are some, but too few to be spoken of."""
+    return n is not None and 0 < n < SMALL_CELL
+
+
+def hide_small(counts: Sequence[int | None]) -> list[int | None]:
+    """Counts of the cells of one table of known total: small ones hidden, and one more where only one would be.
+
+    >>> hide_small([50, 3, 40, 20])
+    [50, None, 40, None]
+    >>> hide_small([50, 3, 4, 20])
+    [50, None, None, 20]
+    """
+    hidden = [None if is_small(n) else n for n in counts]
+    if hidden.count(None) == 1 and len(hidden) > 1:
+        seen = [(n, place) for place, n in enumerate(hidden) if n]
+        if seen:
+            hidden[min(seen)[1]] = None
+    return hidden
+
+
+def hide_share(share: float | None, n: int | None) -> float | None:
+    """A share of `n` patients, or None where it speaks of too few (or of all but too few)."""
+    if share is None or not n:
+        return share
+    return None if is_small(round(share * n)) or is_small(round((1 - share) * n)) else share
+
+
+def shown_flow(flow: Sequence[FlowStep]) -> list[tuple[str, int, int | None, bool]]:
+    """Rows of the flow: label, patients left, patients left out at this step, whether counts are rounded.
+
+    Where a step leaves out some, but fewer than `SMALL_CELL`, that number is None, and every count but the
+    last is rounded, since the difference of two exact counts would give it away.
+    """
+    left_out = [before.n_left - after.n_left for before, after in zip(flow, flow[1:], strict=False)]
+    is_rounded = any(is_small(n) for n in left_out)
+
+    def shown(n: int) -> int:
+        return round(n / ROUNDED_TO) * ROUNDED_TO if is_rounded else n
+
+    rows: list[tuple[str, int, int | None, bool]] = []
+    for place, step in enumerate(flow):
+        is_last = place == len(flow) - 1
+        out = left_out[place - 1] if place else 0
+        rows.append(
+            (
+                step.label,
+                step.n_left if is_last else shown(step.n_left),
+                None if is_small(out) else shown(out),
+                is_rounded and not is_last,
+            )
+        )
+    return rows
+
+
+def protect(evaluation: Evaluation) -> Evaluation:
+    """The evaluation with every small cell of real patients hidden."""
+    n_rows = evaluation.n_rows
+    return evaluation.model_copy(
+        update={
+            "columns": [_column(column, n_rows) for column in evaluation.columns],
+            "subgroups": [_subgroup(group) for group in evaluation.subgroups],
+            "epidemiology": [_epidemiology(row, n_rows.get("train")) for row in evaluation.epidemiology],
+        }
+    )
+
+
+def _column(column: ColumnComparison, n_rows: dict[str, int]) -> ColumnComparison:
+    return column.model_copy(
+        update={
+            "train": hide_small(column.train),
+            "holdout": hide_small(column.holdout),
+            "missing_share": {
+                table: share if table == "synthetic" else hide_share(share, n_rows.get(table))
+                for table, share in column.missing_share.items()
+            },
+        }
+    )
+
+
+def _subgroup(group: Subgroup) -> Subgroup:
+    if group.n_real is not None and group.n_real >= SMALL_CELL:
+        return group
+    return group.model_copy(
+        update={"n_real": None, "share_ratio": None, "scores": dict.fromkeys(group.scores)},
+    )
+
+
+def _epidemiology(row: EpidemiologyRow, n_train: int | None) -> EpidemiologyRow:
+    share = {"%": 0.01}.get(row.unit or "", None)
+    if share is None or row.real is None or hide_share(row.real * share, n_train) is not None:
+        return row
+    return row.model_copy(update={"real": None, "difference": None})

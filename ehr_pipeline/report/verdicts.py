@@ -1,0 +1,120 @@
+"""The verdict card: per generator and dimension passed or failed, and which gates failed. Fail closed.
+
+What belongs here: reading verdicts off scores, attacks and rules. What does not: thresholds (`evaluate/` has
+them), or any judgement whether the data may be released: that is the board's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ehr_pipeline.evaluate.result import Attack, Evaluation, Score
+from ehr_pipeline.report import metrics
+from ehr_pipeline.report.numbers import number
+from ehr_pipeline.report.sanity_view import SanityView
+
+State = Literal["passed", "failed", "not judged"]
+
+DIMENSIONS = ("fidelity", "utility", "causal", "privacy")
+TIER = "non-private: no formal guarantee"
+RELEASE_CLASS = "internal"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DimensionVerdict:
+    """What became of one dimension: its gates counted, the failed ones in words."""
+
+    dimension: str
+    state: State
+    n_gates: int
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """The verdict card of one generator."""
+
+    name: str
+    title: str
+    dimensions: tuple[DimensionVerdict, ...]
+    attacks: tuple[Attack, ...]
+
+    @property
+    def failed(self) -> list[str]:
+        """Every failed gate, in words."""
+        return [reason for dimension in self.dimensions for reason in dimension.failed]
+
+    @property
+    def state(self) -> State:
+        """Passed only where some dimension passed and none failed."""
+        states = {dimension.state for dimension in self.dimensions}
+        return "failed" if "failed" in states else "passed" if "passed" in states else "not judged"
+
+
+def card(name: str, title: str, evaluation: Evaluation, sanity: SanityView | None) -> Card:
+    """The verdict card of one generator."""
+    dimensions = [_dimension(dimension, evaluation) for dimension in DIMENSIONS]
+    return Card(
+        name=name, title=title, dimensions=(*dimensions, _sanity(sanity)), attacks=tuple(evaluation.attacks)
+    )
+
+
+def shown_verdict(score: Score, attacks: Sequence[Attack]) -> str:
+    """A score's verdict as it may be shown: one of an attack that missed its planted leak is never `passed`."""
+    if score.verdict == "passed" and score.name in blind_scores(attacks):
+        return "failed"
+    return score.verdict
+
+
+def blind_scores(attacks: Sequence[Attack]) -> set[str]:
+    """Scores of which no attack found its planted leak."""
+    seeing = {name for attack in attacks if attack.found_plant for name in attack.score_names}
+    return {name for attack in attacks if not attack.found_plant for name in attack.score_names} - seeing
+
+
+def _dimension(dimension: str, evaluation: Evaluation) -> DimensionVerdict:
+    scores = [score for score in evaluation.scores.values() if score.dimension == dimension]
+    gates = [score for score in scores if score.verdict != "diagnostic"]
+    failed = [_reason(score) for score in gates if score.verdict == "failed"]
+    n_gates = len(gates)
+    if dimension == "privacy":
+        n_gates += max(len(evaluation.attacks), 1)
+        failed += _attack_failures(evaluation.attacks)
+    state: State = "failed" if failed else "passed" if n_gates else "not judged"
+    return DimensionVerdict(dimension=dimension, state=state, n_gates=n_gates, failed=tuple(failed))
+
+
+def _attack_failures(attacks: Sequence[Attack]) -> list[str]:
+    if not attacks:
+        return ["no attack was run, so nothing is known of what the table gives away"]
+    return [
+        f"{attack.name}: missed the leak that was planted for it, so that finding nothing means nothing"
+        for attack in attacks
+        if not attack.found_plant
+    ]
+
+
+def _reason(score: Score) -> str:
+    title = metrics.title(score.name)
+    if score.value is None:
+        return f"{title}: could not be computed{f' ({score.note})' if score.note else ''}"
+    bound = {"lower": "at most", "higher": "at least", "near_half": "within"}[score.better]
+    unit = " of 0.5" if score.better == "near_half" and (score.threshold or 0) < 0.5 else ""
+    return f"{title}: {number(score.value)}, allowed {bound} {number(score.threshold)}{unit}"
+
+
+def _sanity(sanity: SanityView | None) -> DimensionVerdict:
+    if sanity is None:
+        return DimensionVerdict(
+            dimension="clinical sanity", state="failed", n_gates=1, failed=("clinical rules: were not run",)
+        )
+    judged = [rule for rule in sanity.rules if rule.is_applicable]
+    failed = [
+        f"{rule.severity} rule {rule.key}: {rule.title} ({rule.state}, broken by {rule.shown_share})"
+        for rule in judged
+        if rule.state in ("failed", "could not run")
+    ]
+    state: State = "failed" if failed else "passed" if judged else "not judged"
+    return DimensionVerdict(dimension="clinical sanity", state=state, n_gates=len(judged), failed=tuple(failed))

@@ -1,0 +1,218 @@
+"""Everything that the page shows, under the names that its templates use.
+
+What belongs here: bringing figures, tables, verdicts and words together. What does not: making any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from ehr_pipeline.evaluate.result import SMALL_CELL
+from ehr_pipeline.report import figures, metrics, svg, tables, verdicts
+from ehr_pipeline.report.inputs import GeneratorFacts, ReportInputs
+from ehr_pipeline.report.limits import CONTEXT_OF_USE, PROHIBITED_USES, limits, patients
+from ehr_pipeline.report.numbers import count, number, percent
+from ehr_pipeline.report.sanity_view import SanityView, read_sanity
+from ehr_pipeline.report.smallcells import HIDDEN, is_small, shown_flow
+from ehr_pipeline.report.tables import ScoreGroup, Table
+
+CONTENTS = (
+    ("verdict", "Verdict"),
+    ("compared", "Generators side by side"),
+    ("fidelity", "Fidelity"),
+    ("utility", "Utility"),
+    ("causal", "Causal"),
+    ("privacy", "Privacy"),
+    ("subgroups", "Subgroups"),
+    ("sanity", "Clinical sanity"),
+    ("epidemiology", "Epidemiology"),
+    ("generators", "Generators"),
+    ("lineage", "Data lineage"),
+    ("limits", "Limits"),
+    ("glossary", "Glossary"),
+)
+
+
+def view(inputs: ReportInputs) -> dict[str, Any]:
+    """The context of `page.html`. `inputs` must have its small cells hidden already."""
+    generators = inputs.generators
+    return {
+        "cohort": inputs.cohort,
+        "lineage": inputs.lineage,
+        "generators": generators,
+        "keys": [_key(place) for place in range(len(generators))],
+        "contents": CONTENTS,
+        "facts": _facts(inputs),
+        "limits": limits(inputs),
+        "small_cell": SMALL_CELL,
+        "tier": verdicts.TIER,
+        "release_class": verdicts.RELEASE_CLASS,
+        "context_of_use": CONTEXT_OF_USE,
+        "prohibited_uses": PROHIBITED_USES,
+        "strip": figures.score_strip(generators),
+        "key_scores": tables.key_scores(generators),
+        "scores_of": {dimension: tables.scores_of(generators, dimension) for dimension in verdicts.DIMENSIONS},
+        **_fidelity(inputs),
+        "utility": figures.utility(generators),
+        "effect": next((g.evaluation.effect for g in generators if g.evaluation.effect), None),
+        "effects": figures.effects(generators),
+        **_privacy(generators),
+        "subgroups": tables.subgroups(generators),
+        **_sanity(inputs),
+        "epidemiology": tables.epidemiology(generators),
+        "losses": figures.losses(generators),
+        "generator_facts": {generator.name: _pairs(generator.facts, generator.config) for generator in generators},
+        **_lineage(inputs),
+        **_glossary(generators),
+    }
+
+
+def _key(place: int) -> Markup:
+    """The mark of a generator as it stands in legends: its line and its shape."""
+    parts = [svg.line(1, 7, 25, 7, f"line {svg.colour(place)}"), svg.marker(13, 7, place, 4.2)]
+    return Markup('<svg class="key" viewBox="0 0 26 14" aria-hidden="true">{}</svg>').format(Markup("").join(parts))
+
+
+def _facts(inputs: ReportInputs) -> list[tuple[str, str]]:
+    cohort, lineage = inputs.cohort, inputs.lineage
+    return [
+        ("Patients", patients(cohort.n_patients)),
+        ("Training", patients(cohort.n_train)),
+        ("Holdout", patients(cohort.n_holdout)),
+        ("Columns", count(len(inputs.schema.columns))),
+        ("Generators", count(len(inputs.generators))),
+        ("Source", lineage.source),
+        ("Made", lineage.made_at[:16].replace("T", " ")),
+    ]
+
+
+def _fidelity(inputs: ReportInputs) -> dict[str, Any]:
+    correlations = [
+        (
+            title,
+            pictures,
+            Table(
+                heads=("", "Real", "Synthetic", "Difference"),
+                rows=tuple((names, number(r, 2), number(s, 2), number(s - r, 2)) for names, r, s in pairs),
+            ),
+        )
+        for title, pictures, pairs in figures.correlations(inputs.generators)
+    ]
+    return {
+        "distributions": figures.distributions(inputs.schema, inputs.generators),
+        "correlations": correlations,
+        "two_sample": figures.two_sample(inputs.generators),
+    }
+
+
+def _privacy(generators: Sequence[GeneratorFacts]) -> dict[str, Any]:
+    """Attacks by name, each with its controls and scores over all generators; then what belongs to no attack."""
+    groups = tables.scores_of(generators, "privacy")
+    by_name: dict[str, ScoreGroup] = {group.name: group for group in groups}
+    attacks = {attack.name: attack for g in generators for attack in g.evaluation.attacks}
+    shown, taken = [], set()
+    for name, attack in attacks.items():
+        mine = [by_name[score] for score in attack.score_names if score in by_name and score not in taken]
+        taken |= {group.name for group in mine}
+        shown.append({"name": name, "question": attack.question, "control": _control(generators, name), "groups": mine})
+    return {"attacks": shown, "privacy_rest": [group for group in groups if group.name not in taken]}
+
+
+def _control(generators: Sequence[GeneratorFacts], name: str) -> Table:
+    rows = [
+        (
+            generator.title,
+            percent(attack.planted_share),
+            number(attack.planted_value),
+            "yes" if attack.found_plant else "no: its scores mean nothing here",
+        )
+        for generator in generators
+        for attack in generator.evaluation.attacks
+        if attack.name == name
+    ]
+    return Table(heads=("", "Planted copies", "Attack scored", "Found the plant"), rows=tuple(rows))
+
+
+def _sanity(inputs: ReportInputs) -> dict[str, Any]:
+    real, views = read_views(inputs)
+    rows, n_schema_rules, n_not_applicable = tables.rules(real, views)
+    headings = dict.fromkeys(row.heading for row in rows)
+    rejected = tables.rejections(inputs.generators, views, lambda one: [one.rejected] if one.rejected else [])
+    return {
+        "cards": [
+            verdicts.card(generator.name, generator.title, generator.evaluation, one)
+            for generator, one in zip(inputs.generators, views, strict=True)
+        ],
+        "rules": [(heading, [row for row in rows if row.heading == heading]) for heading in headings],
+        "n_schema_rules": n_schema_rules,
+        "n_not_applicable": n_not_applicable,
+        "rejected": rejected,
+        "rejected_by_rule": tables.rejections(inputs.generators, views, lambda one: one.by_rule),
+        "rejected_by_subgroup": tables.rejections(inputs.generators, views, lambda one: one.by_subgroup),
+        "shifts": tables.shifts(inputs.generators, views),
+    }
+
+
+def read_views(inputs: ReportInputs) -> tuple[SanityView | None, list[SanityView | None]]:
+    """Sanity of the real table, and of every generator's."""
+    return read_sanity(inputs.real_sanity, "real"), [read_sanity(g.sanity, "synthetic") for g in inputs.generators]
+
+
+def _lineage(inputs: ReportInputs) -> dict[str, Any]:
+    cohort, lineage = inputs.cohort, inputs.lineage
+    flow = shown_flow(cohort.flow)
+    rows = tuple(
+        (label, f"about {count(left)}" if is_rounded else patients(left), HIDDEN if out is None else count(out))
+        for label, left, out, is_rounded in flow
+    )
+    evaluated = {f"{g.name}: {name}": value for g in inputs.generators for name, value in g.evaluation.provenance.items()}
+    return {
+        "source_facts": [
+            ("Source", lineage.source),
+            ("Kind", "simulated hospital, truth known" if lineage.is_simulated else "hospital records"),
+            ("Definition, SHA-256", cohort.definition_sha256),
+            ("Report made", lineage.made_at),
+        ],
+        "flow": Table(heads=("Criterion", "Patients left", "Left out"), rows=rows) if rows else None,
+        "flow_is_rounded": any(is_rounded for *_, is_rounded in flow),
+        "columns": Table(
+            heads=("Column", "Kind", "Unit", "Range", "Role"),
+            rows=tuple(
+                (c.name, c.kind, c.unit or "", _range(c.minimum, c.maximum), c.role) for c in inputs.schema.columns
+            ),
+        ),
+        "manifest": [
+            ("Hashes (SHA-256)", _table(lineage.hashes)),
+            ("Seeds", _table(lineage.seeds)),
+            ("Versions", _table(lineage.versions)),
+            ("When each stage ran", _table(lineage.dates)),
+            ("Settings", _table(lineage.settings)),
+            ("Evaluation", _table(evaluated)),
+            ("Rows of the source", _table({n: HIDDEN if is_small(v) else count(v) for n, v in lineage.source_rows.items()})),
+        ],
+    }
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "" if low is None and high is None else f"{number(low)} to {number(high)}"
+
+
+def _table(content: Mapping[str, Any]) -> Table:
+    return Table(heads=("", "Value"), rows=tuple((str(name), str(value)) for name, value in content.items()))
+
+
+def _pairs(*contents: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (name.replace("_", " "), number(value, 4) if isinstance(value, float) else str(value))
+        for content in contents
+        for name, value in content.items()
+    ]
+
+
+def _glossary(generators: Sequence[GeneratorFacts]) -> dict[str, Any]:
+    stems = dict.fromkeys(metrics.base(name) for g in generators for name in g.evaluation.scores)
+    meanings = [(stem, metrics.title(stem), metrics.plain(stem)) for stem in stems if metrics.plain(stem)]
+    return {"words": list(metrics.glossary().words.items()), "meanings": meanings}

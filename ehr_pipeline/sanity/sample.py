@@ -1,0 +1,43 @@
+"""Sampling with sanity: a cohort's model draws, the rules reject, and what passes is written.
+
+What belongs here: the few lines that bring a model, the real cohort's rule counts and the gate together.
+"""
+
+from __future__ import annotations
+
+import pyarrow.parquet as pq
+
+from ehr_pipeline.generators.sampling import CHUNK_ROWS, draw_chunks
+from ehr_pipeline.generators.train import load_model
+from ehr_pipeline.progress import Progress, silent
+from ehr_pipeline.record import Schema
+from ehr_pipeline.sanity.real import RealSanity
+from ehr_pipeline.sanity.synthetic import SyntheticSanity, write_synthetic
+from ehr_pipeline.storage import CohortFolder, require
+
+SMALLEST_CHUNK_ROWS = 1024
+
+
+def sample_cohort(
+    folder: CohortFolder, generator: str, *, rows: int | None = None, seed: int = 0, progress: Progress = silent
+) -> tuple[Schema, SyntheticSanity]:
+    """Draw the synthetic table of `generator` for a cohort; returns its schema and what sanity found.
+
+    Parameters
+    ----------
+    rows
+        Rows to write; as many as the real cohort has where not said.
+
+    Raises
+    ------
+    NotReady
+        The cohort is not prepared, or the model not trained.
+    RejectionCapReached
+        Too few drawn rows pass the HARD rules; no table is left.
+    """
+    n_rows = rows or pq.read_metadata(require(folder.prepared_table, "prepare the cohort first")).num_rows
+    real = RealSanity.read(folder.sanity)
+    model = load_model(folder.generator(generator))
+    chunks = draw_chunks(model, seed, min(CHUNK_ROWS, max(SMALLEST_CHUNK_ROWS, n_rows)))
+    sanity = write_synthetic(chunks, n_rows, model.schema, real, folder.generator(generator), progress=progress)
+    return model.schema, sanity

@@ -1,0 +1,141 @@
+"""A synthetic table, drawn until it is sane, judged beside the real cohort, and written only if it passes.
+
+What belongs here: `write_synthetic` and the record it leaves, `sanity.json`. The table is read back from the file that
+would be released: what is judged is what is written.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+
+from ehr_pipeline.errors import ResourceShort
+from ehr_pipeline.progress import Progress, silent
+from ehr_pipeline.record import Schema
+from ehr_pipeline.sanity.accept import Accounting, draw_accepted
+from ehr_pipeline.sanity.binding import BoundRule, bind
+from ehr_pipeline.sanity.judge import JudgedRule, RealCount, judge_synthetic
+from ehr_pipeline.sanity.real import RealSanity, rule_as_dict
+from ehr_pipeline.sanity.rules import Rule, load_rules, rules_hash
+from ehr_pipeline.sanity.run import run_file_rules
+from ehr_pipeline.sanity.verdict import TableCheck, check_table
+from ehr_pipeline.storage import GeneratorFolder, atomic_file, sha256, write_json
+
+HEADINGS = ("conformance", "completeness", "plausibility")
+"""Kahn's headings (doi 10.13063/2327-9214.1244), under which rules are reported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticSanity:
+    """What was found out about one synthetic table; the file exists only if `passed`."""
+
+    accounting: Accounting
+    judged: tuple[JudgedRule, ...]
+    checks: tuple[TableCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check blocks."""
+        return not any(check.blocking for check in self.checks)
+
+
+class _Refused(Exception):
+    """The table failed a blocking check: its temporary file must not be kept."""
+
+
+def write_synthetic(
+    chunks: Iterable[pd.DataFrame],
+    n: int,
+    schema: Schema,
+    real: RealSanity,
+    folder: GeneratorFolder,
+    *,
+    is_private: bool = False,
+    max_draws: int | None = None,
+    rules: tuple[Rule, ...] | None = None,
+    progress: Progress = silent,
+) -> SyntheticSanity:
+    """Draw `n` sane rows into `folder.synthetic`, and their record into `folder.sanity`, if the checks pass.
+
+    A table that fails is never left there, nor is an older one: the answer then has `passed` False, or the error of
+    `draw_accepted` is raised. A process that dies leaves what was there before.
+
+    Parameters
+    ----------
+    schema
+        Columns of the chunks (the generator's own schema).
+    real
+        What the rules found on the real cohort.
+    is_private
+        The generator has a privacy budget: no rule is loosened by what the real patients do.
+    """
+    rules = load_rules() if rules is None else rules
+    bound = bind(schema, rules)
+    try:
+        with atomic_file(folder.synthetic) as temporary:
+            hard = rejecting_rules(bound, real.rules, is_private)
+            accounting = draw_accepted(chunks, n, schema, hard, temporary, max_draws=max_draws, progress=progress)
+            judged = judge_synthetic(run_file_rules(temporary, schema, bound), real.rules, is_private)
+            checks = check_table(temporary, schema, judged, n_expected=n)
+            sanity = SyntheticSanity(accounting=accounting, judged=tuple(judged), checks=tuple(checks))
+            content = _as_dict(sanity, real, rules_hash(rules), is_private) | {"table_sha256": sha256(temporary)}
+            folder.sanity.unlink(missing_ok=True)  # the old record must never stand beside the new table
+            if not sanity.passed:
+                raise _Refused
+    except _Refused:
+        folder.synthetic.unlink(missing_ok=True)
+        return sanity
+    except ResourceShort:  # says nothing about the table: what stood there before still stands
+        raise
+    except Exception:
+        folder.sanity.unlink(missing_ok=True)
+        folder.synthetic.unlink(missing_ok=True)
+        raise
+    write_json(folder.sanity, content)
+    return sanity
+
+
+def rejecting_rules(bound: Sequence[BoundRule], real: dict[str, RealCount], is_private: bool) -> list[BoundRule]:
+    """The HARD rules that the real cohort did not demote."""
+    demoted = set() if is_private else {key for key, count in real.items() if count.is_demoted}
+    return [one for one in bound if one.rule.is_hard and one.key not in demoted]
+
+
+def _as_dict(sanity: SyntheticSanity, real: RealSanity, digest: str, is_private: bool) -> dict[str, Any]:
+    """`sanity.json`: verdicts, rules under Kahn's headings with real beside synthetic, and the account."""
+    return {
+        "passed": sanity.passed,
+        "is_private": is_private,
+        "rules_hash": digest,
+        "real_rules_hash": real.rules_hash,
+        "n_real_rows": real.n_rows,
+        "n_rows": sanity.accounting.n_accepted,
+        "versions": {name: version(name) for name in ("duckdb", "great-expectations", "pandas")}
+        | {"python": platform.python_version()},
+        "checks": [check.as_dict() for check in sanity.checks],
+        "accounting": sanity.accounting.as_dict(),
+        "rules": {
+            heading: [_beside_real(one, real) for one in sanity.judged if one.result.rule.heading == heading]
+            for heading in HEADINGS
+        },
+    }
+
+
+def _beside_real(one: JudgedRule, real: RealSanity) -> dict[str, Any]:
+    counted = real.rules.get(one.result.key)
+    n_checked, n_failed = one.result.n_checked, one.result.n_failed
+    return rule_as_dict(one) | {
+        "n_allowed": one.n_allowed,
+        "real": counted.as_dict() if counted else None,
+        "synthetic": {
+            "n_checked": n_checked,
+            "n_failed": n_failed,
+            "rate": n_failed / n_checked if n_checked else None,
+            "could_run": one.result.could_run,
+        },
+    }

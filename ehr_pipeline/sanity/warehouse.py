@@ -1,0 +1,54 @@
+"""The rules of MIMIC-IV tables, counted in a warehouse: the hospital's own, or one made of synthetic tables.
+
+What belongs here: counting whole records over joins. It informs; it blocks nothing. Patient tables are in `run.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+
+from ehr_pipeline.sanity.judge import JudgedRule, RealCount, judge_real
+from ehr_pipeline.sanity.real import rule_as_dict
+from ehr_pipeline.sanity.rules import Rule, load_rules, rules_hash
+from ehr_pipeline.sanity.run import RuleResult
+
+
+def run_warehouse_rules(
+    connection: duckdb.DuckDBPyConnection, rules: Sequence[Rule] | None = None
+) -> tuple[RuleResult, ...]:
+    """Count every rule that has a warehouse form; a rule whose tables are absent has nothing checked.
+
+    A rule that raises has `could_run=False`.
+    """
+    rules = load_rules() if rules is None else rules
+    query = "SELECT lower(table_schema || '.' || table_name) FROM information_schema.tables"
+    present = {row[0] for row in connection.execute(query).fetchall()}
+    return tuple(_run(connection, rule, present) for rule in rules if rule.warehouse)
+
+
+def _run(connection: duckdb.DuckDBPyConnection, rule: Rule, present: set[str]) -> RuleResult:
+    form = rule.warehouse
+    assert form is not None  # callers give only rules that have one
+    n_checked, n_failed, could_run = 0, 0, True
+    if present.issuperset(form.reads):
+        counts = f"SELECT count(*), count(*) FILTER (WHERE ({form.violates}) IS NOT FALSE) FROM ({form.checked})"
+        try:
+            row = connection.execute(counts).fetchone()
+        except duckdb.Error:  # its text may quote a value: nothing of it is kept
+            could_run = False
+        else:
+            assert row is not None  # an aggregate always has one row
+            n_checked, n_failed = row
+    return RuleResult(rule=rule, columns=(), key=rule.id, n_checked=n_checked, n_failed=n_failed, could_run=could_run)
+
+
+def warehouse_as_dict(results: Sequence[RuleResult]) -> dict[str, Any]:
+    """The results as plain JSON: verdicts of real records, counts of 1 to SMALL_CELL - 1 hidden."""
+    judged: list[JudgedRule] = judge_real(results)
+    return {
+        "rules_hash": rules_hash(tuple(result.rule for result in results)),
+        "rules": [rule_as_dict(one) | {"real": RealCount.of(one.result).as_dict()} for one in judged],
+    }

@@ -1,0 +1,1 @@
+"""Tests of cohorts: definitions, members, tables, splits."""

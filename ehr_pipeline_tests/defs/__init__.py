@@ -1,0 +1,1 @@
+"""Tests of the Dagster layer: assets, gates, the live server and the browser."""
