@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from ehr_pipeline.errors import EhrPipelineError, OptionError
+from ehr_pipeline.errors import EhrPipelineError
 from ehr_pipeline.progress import shown
 from ehr_pipeline.storage import DataFolder
 
@@ -36,6 +36,9 @@ Source = Annotated[
     typer.Option("--source", help="MIMIC-IV folder; repeat it for one that lies apart (ED); 'simulated' makes one"),
 ]
 Cohorts = Annotated[list[str] | None, typer.Option("--cohort", help="cohort; repeat for more (default: all)")]
+Generators = Annotated[
+    list[str] | None, typer.Option("--generator", help="generator; repeat for more (default: those with a star)")
+]
 CohortFolders = Annotated[list[Path] | None, typer.Option("--cohorts", help="folder with your own cohort files")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="seed of simulation, training and sampling")]
 
@@ -50,7 +53,9 @@ def _debug(debug: Annotated[bool, typer.Option("--debug", help="show the traceba
 def run(
     source: Source = ["simulated"],  # noqa: B006 - typer reads it, nobody changes it
     cohort: Cohorts = None,
-    generator: Annotated[list[str] | None, typer.Option("--generator", help="repeat for more (default: see generators)")] = None,
+    generator: Annotated[
+        list[str] | None, typer.Option("--generator", help="repeat for more (default: see generators)")
+    ] = None,
     data: Data = None,
     cohorts: CohortFolders = None,
     patients: Annotated[int, typer.Option(min=1, help="size of the simulated hospital")] = 4000,
@@ -148,7 +153,8 @@ def _complain(message: str) -> None:
 
 
 def main() -> None:
-    """Run a command; `--debug` may stand anywhere."""
+    """Run a command; `--debug` may stand anywhere. Whatever is written is readable by its owner alone."""
+    os.umask(0o077)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
@@ -161,8 +167,8 @@ def main() -> None:
             traceback.print_exc()
         _complain(str(error))
         sys.exit(error.exit_code)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last wall: its text may hold patients' values
         if debug:
             traceback.print_exc()
-        _complain(f"unexpected {type(error).__name__}; repeat with --debug to see where (the trace may hold patients' values)")
+        _complain(f"unexpected {type(error).__name__}; repeat with --debug to see where, away from others' eyes")
         sys.exit(1)

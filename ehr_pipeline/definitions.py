@@ -10,6 +10,7 @@ import dagster as dg
 from ehr_pipeline.cohort import load_definitions
 from ehr_pipeline.defs.automation import jobs, new_source_sensor, weekly
 from ehr_pipeline.defs.cohort import cohort_assets
+from ehr_pipeline.defs.console import PLAIN, plain_console
 from ehr_pipeline.defs.evaluate import scores_asset
 from ehr_pipeline.defs.ingest import raw_assets
 from ehr_pipeline.defs.partitions import cohort_partitions
@@ -22,17 +23,13 @@ from ehr_pipeline.generators.registry import GENERATORS, default_generators
 from ehr_pipeline.storage import DataFolder
 
 
-def build_defs(
-    *, pipeline: PipelineData | None = None, console: dg.LoggerDefinition | None = None
-) -> dg.Definitions:
+def build_defs(*, pipeline: PipelineData | None = None) -> dg.Definitions:
     """Wire everything.
 
     Parameters
     ----------
     pipeline
         Where the data lies and the user's cohorts; from the environment where not said.
-    console
-        How a run's log is shown; Dagster's own way where not said.
     """
     pipeline = pipeline or PipelineData(cohort_folders=cohort_folders_from_environment())
     cohorts = load_definitions([Path(folder) for folder in pipeline.cohort_folders])
@@ -47,15 +44,15 @@ def build_defs(
         *(scores_asset(generator, partitions) for generator in generators),
         report_asset(generators, partitions),
     ]
-    ingest, refresh_cohort, refresh_all = jobs(partitions, default_generators())
+    ingest, refresh_cohort, refresh_all = jobs(default_generators())
     return dg.Definitions(
         assets=assets,
         jobs=[ingest, refresh_cohort, refresh_all],
-        schedules=[weekly(refresh_all)],
+        schedules=[weekly(refresh_all, partitions)],
         sensors=[new_source_sensor(ingest)],
         resources={"pipeline": pipeline},
         executor=dg.in_process_executor,
-        loggers={"console": console} if console else None,
+        loggers={"console": dg.colored_console_logger, PLAIN: plain_console},
     )
 
 

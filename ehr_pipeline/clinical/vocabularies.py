@@ -28,11 +28,16 @@ class Vocabulary:
 
     def level_of(self, wording: str | None) -> str | None:
         """The level of a raw wording: the first that fits, else `other`; `missing` for None."""
-        if wording is None:
-            return self.missing
+        return self.missing if wording is None else self._fitting(wording) or self.other
+
+    def knows(self, wording: str) -> bool:
+        """Whether a level's patterns name the wording, so that it is not `other` for want of a better one."""
+        return self._fitting(wording) is not None
+
+    def _fitting(self, wording: str) -> str | None:
         text = " ".join(wording.upper().split())
         fitting = (level for level, patterns in self.patterns if any(_fits(text, pattern) for pattern in patterns))
-        return next(fitting, self.other)
+        return next(fitting, None)
 
 
 def _fits(text: str, pattern: str) -> bool:

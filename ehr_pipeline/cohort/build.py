@@ -2,11 +2,12 @@
 
 What belongs here: the order of the steps and the files. The first pass makes the spine (`spine.py`), from which
 `population.py` makes members; the second reads the events in the members' windows, from which `table.py` makes the
-patient table.
+patient table. All files are written beside their targets first and take their places together.
 """
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ehr_pipeline.cohort.stream import copy_to, event_files, locked_connection, 
 from ehr_pipeline.cohort.summary import CohortSummary
 from ehr_pipeline.cohort.table import create_table
 from ehr_pipeline.record import EVENT_SCHEMA
-from ehr_pipeline.storage import DataFolder, atomic_file, write_json
+from ehr_pipeline.storage import DataFolder, atomic_file
 
 
 def build_cohort(definition: CohortDefinition, data: DataFolder) -> CohortSummary:
@@ -43,8 +44,8 @@ def build_cohort(definition: CohortDefinition, data: DataFolder) -> CohortSummar
     files = event_files(data)
     folder = data.cohort(definition.name)
     with ExitStack() as writing:
-        targets = (folder.members, folder.events, folder.table, folder.split)
-        members, events, table, split = (writing.enter_context(atomic_file(target)) for target in targets)
+        targets = (folder.summary, folder.members, folder.events, folder.table, folder.split)
+        said, members, events, table, split = (writing.enter_context(atomic_file(target)) for target in targets)
         connection = writing.enter_context(
             locked_connection(folder.root, files, writable=(members, events, table, split))
         )
@@ -57,7 +58,7 @@ def build_cohort(definition: CohortDefinition, data: DataFolder) -> CohortSummar
         _create_split(connection, definition)
         copy_to(connection, "FROM split ORDER BY subject_id", split)
         summary = _summary(connection, definition, flow, table)
-    write_json(folder.summary, summary.as_dict())
+        said.write_text(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return summary
 
 

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from ehr_pipeline.clinical.vocabularies import load_vocabularies
 from ehr_pipeline.cohort.facts import FACTS, IndexEvent
 from ehr_pipeline.cohort.features import (
-    CodeList,
+    Codes,
     Declared,
     DiagnosisFeature,
     DiagnosisSet,
@@ -51,16 +51,22 @@ class AgeRange(Declared):
     minimum: Annotated[int, Field(ge=0, le=120)] = 0
     maximum: Annotated[int, Field(ge=0, le=120)] = 120
 
+    @model_validator(mode="after")
+    def _runs_upwards(self) -> AgeRange:
+        if self.minimum > self.maximum:
+            raise ValueError("minimum is above maximum")
+        return self
+
 
 class DiagnosisCriteria(Declared):
     """Diagnoses of the index admission or visit: at least one of `any_of`, none of `none_of`."""
 
-    any_of: tuple[str | CodeList, ...] = ()
-    none_of: tuple[str | CodeList, ...] = ()
+    any_of: tuple[Codes, ...] = ()
+    none_of: tuple[Codes, ...] = ()
 
     @field_validator("any_of", "none_of")
     @classmethod
-    def _are_known(cls, entries: tuple[str | CodeList, ...]) -> tuple[str | CodeList, ...]:
+    def _are_known(cls, entries: tuple[Codes, ...]) -> tuple[Codes, ...]:
         return tuple(DiagnosisSet(codes=entry).codes for entry in entries)
 
 
@@ -82,7 +88,7 @@ class Population(Declared):
     """Which index events qualify, and which of a patient's qualifying ones become members."""
 
     age_years: AgeRange = AgeRange()
-    sex: tuple[Sex, ...] | None = None
+    sex: Annotated[tuple[Sex, ...], Field(min_length=1)] | None = None
     icu_stay: bool | None = Field(None, description="true: the admission has an ICU stay; false: it has none")
     ed_visit: bool | None = Field(None, description="true: the admission came through the ED; false: it did not")
     minimum_stay_hours: Hours = 0

@@ -7,6 +7,7 @@ column is publicly known to be follows in `prepare/schema.py`; how it is compute
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
@@ -49,8 +50,11 @@ class CodeList(Declared):
 
 
 def _known(kind: str, name: str, names: Iterable[str]) -> str:
+    """The name, if the catalogue has it; else ValueError with the names that look like it, or all."""
     if name not in names:
-        raise ValueError(f"unknown {kind}; the catalogue has {', '.join(sorted(names))}")
+        near = get_close_matches(name, names, n=3)
+        hint = f"did you mean {' or '.join(near)}" if near else f"the catalogue has {', '.join(sorted(names))}"
+        raise ValueError(f"unknown {kind} {name!r}; {hint}")
     return name
 
 
@@ -58,10 +62,26 @@ def _known_item(name: str) -> str:
     return _known("item", name, load_items())
 
 
+def _name_or_content(entry: Any) -> str:
+    return "name" if isinstance(entry, str) else "content"
+
+
+# The name of a set of the catalogue, or its content; told apart first, so that an error speaks of the one meant.
+Codes = Annotated[
+    Annotated[str, Tag("name")] | Annotated[CodeList, Tag("content")],
+    Discriminator(_name_or_content),
+]
+GenericNames = Annotated[tuple[Annotated[str, Field(pattern=r"\w", max_length=128)], ...], Field(min_length=1)]
+Drugs = Annotated[
+    Annotated[str, Tag("name")] | Annotated[GenericNames, Tag("content")],
+    Discriminator(_name_or_content),
+]
+
+
 class DiagnosisSet(Declared):
     """A condition: the name of a code set of the catalogue, or its prefixes."""
 
-    codes: str | CodeList
+    codes: Codes
 
     @field_validator("codes")
     @classmethod
@@ -79,7 +99,7 @@ class DiagnosisSet(Declared):
 class DrugSet(Declared):
     """Drugs: the name of a class of the catalogue, or generic names."""
 
-    drugs: str | Annotated[tuple[Annotated[str, Field(pattern=r"\w", max_length=128)], ...], Field(min_length=1)]
+    drugs: Drugs
 
     @field_validator("drugs")
     @classmethod
@@ -140,7 +160,16 @@ class ItemGroup(Declared):
     @field_validator("items")
     @classmethod
     def _items_are_known(cls, items: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(items)) != len(items):
+            raise ValueError("an item stands twice")
         return tuple(_known_item(name) for name in items)
+
+    @field_validator("statistics")
+    @classmethod
+    def _statistics_are_distinct(cls, statistics: tuple[Statistic, ...]) -> tuple[Statistic, ...]:
+        if len(set(statistics)) != len(statistics):
+            raise ValueError("a statistic stands twice")
+        return statistics
 
     def columns(self) -> dict[str, ItemFeature]:
         """The features of the group by column name."""
@@ -187,19 +216,13 @@ class FollowUpFeature(Declared):
 
 SingleFeature = ItemFeature | DiagnosisFeature | DrugFeature | FactFeature | FollowUpFeature
 
-_FORMS = {
-    "item": "item",
-    "items": "items",
-    "codes": "codes",
-    "drugs": "drugs",
-    "fact": "fact",
-    "follow_up": "follow_up",
-}
+_FORMS = ("item", "items", "codes", "drugs", "fact", "follow_up")
 
 
 def _form(content: Any) -> str | None:
-    keys = content if isinstance(content, dict) else type(content).model_fields if content is not None else ()
-    found = [form for key, form in _FORMS.items() if key in keys]
+    """The one key that says which form a feature has; None if there is none, or several."""
+    keys = content if isinstance(content, dict) else getattr(type(content), "model_fields", ())
+    found = [form for form in _FORMS if form in keys]
     return found[0] if len(found) == 1 else None
 
 

@@ -83,14 +83,25 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+_WORDS = {
+    "extra_forbidden": "there is no such field; check its spelling",
+    "missing": "is missing",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+}
+
+
 def _first_fault(error: ValidationError) -> str:
     """Field path and message of the first fault, and how many more there are."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     fault = faults[0]
-    place = ".".join(str(part) for part in fault["loc"]) or "the cohort"
-    message = " ".join(fault["msg"].removeprefix("Value error, ").split())
+    path = [str(part) for part in fault["loc"] if part not in ("[key]", "name", "content")]
+    if path[:1] == ["features"]:  # after the column comes the form that was recognised, not a field
+        del path[2:3]
+    message = _WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return f"{place}: {message[:1].lower()}{message[1:]}{more}"
+    return " ".join(f"{'.'.join(path)}: {message}{more}".removeprefix(": ").split())
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):

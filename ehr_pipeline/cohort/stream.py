@@ -42,8 +42,10 @@ def locked_connection(folder: Path, readable: Sequence[Path], writable: Sequence
             yield connection
         except duckdb.OutOfMemoryException:
             raise ResourceShort("memory ran out; close other programs or use a machine with more memory") from None
-        except duckdb.IOException:
-            raise ResourceShort("the disk is full or the event files cannot be read; free space and repeat") from None
+        except duckdb.IOException as error:
+            if "No space left" in str(error):
+                raise ResourceShort("the disk is full; nothing was written, free space and repeat") from None
+            raise NotReady("the event files cannot be read to their end; ingest the source again") from None
         finally:
             connection.close()
 

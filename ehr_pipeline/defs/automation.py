@@ -17,7 +17,7 @@ def hands_off() -> dg.AutomationCondition:
     return dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
 
 
-def jobs(partitions: dg.PartitionsDefinition, default_generators: Sequence[str]) -> list[dg.UnresolvedAssetJobDefinition]:
+def jobs(default_generators: Sequence[str]) -> list[dg.UnresolvedAssetJobDefinition]:
     """`ingest`, one cohort with every generator, and one cohort with the default ones (the schedule's)."""
     chain = dg.AssetSelection.groups("cohort", "prepare", "train", "sample", "evaluate", "report")
     default = dg.AssetSelection.groups("cohort", "prepare", "report") | dg.AssetSelection.assets(
@@ -34,11 +34,18 @@ def jobs(partitions: dg.PartitionsDefinition, default_generators: Sequence[str])
     ]
 
 
-def weekly(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+def weekly(job: dg.UnresolvedAssetJobDefinition, partitions: dg.PartitionsDefinition) -> dg.ScheduleDefinition:
     """Sunday 03:00: one run per cohort."""
-    return dg.build_schedule_from_partitioned_job(
-        job, name="weekly", cron_schedule="0 3 * * 0", description="Sundays at 3:00, one run per cohort."
-    )
+
+    @dg.schedule(name="weekly", job=job, cron_schedule="0 3 * * 0", description="Sundays at 3:00, one run per cohort.")
+    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+        """One run per cohort, so that a cohort that fails stops no other."""
+        for cohort in partitions.get_partition_keys():
+            yield dg.RunRequest(
+                run_key=f"{context.scheduled_execution_time.isoformat()} {cohort}", partition_key=cohort
+            )
+
+    return schedule
 
 
 def new_source_sensor(job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:

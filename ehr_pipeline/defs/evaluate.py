@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from ehr_pipeline.defs.automation import hands_off
 from ehr_pipeline.defs.boundary import patient_safe
 from ehr_pipeline.defs.metadata import OWNERS, PHI
 from ehr_pipeline.defs.resources import PipelineData
@@ -26,6 +27,7 @@ def scores_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.Asse
         description=f"Fidelity, utility, privacy and causal scores of {generator}, each with interval, floor and null.",
         kinds={"scikitlearn"},
         owners=OWNERS,
+        automation_condition=hands_off(),
         tags=PHI,
     )
     def scores(
@@ -48,9 +50,7 @@ def scores_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.Asse
                 **values,
                 "gates_passed": gates.count("passed"),
                 "gates_failed": gates.count("failed"),
-                "file": dg.MetadataValue.path(
-                    str(pipeline.cohort(context.partition_key).generator(generator).scores)
-                ),
+                "file": dg.MetadataValue.path(str(pipeline.cohort(context.partition_key).generator(generator).scores)),
             }
         )
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from ehr_pipeline.defs.automation import hands_off
 from ehr_pipeline.defs.boundary import patient_safe
 from ehr_pipeline.defs.metadata import OWNERS, PHI, picture
 from ehr_pipeline.defs.resources import PipelineData
@@ -20,6 +21,7 @@ def report_asset(generators: Sequence[str], partitions: dg.PartitionsDefinition)
         description="Offline page and JSON: verdicts, fidelity, utility, effects, privacy, sanity, lineage, limits.",
         kinds={"html"},
         owners=OWNERS,
+        automation_condition=hands_off(),
         tags=PHI,
     )
     def validation_report(context: dg.AssetExecutionContext, pipeline: PipelineData) -> dg.MaterializeResult:

@@ -5,19 +5,19 @@ What belongs here: the Dagster instance inside the data folder, and which runs o
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from ehr_pipeline.defs.boundary import EXIT_CODE
+from ehr_pipeline.defs.console import PLAIN
 from ehr_pipeline.errors import OptionError
 from ehr_pipeline.storage import DataFolder, private_folder
 
@@ -89,24 +89,18 @@ def run_pipeline(request: RunRequest, say: Say) -> RunSummary:
     home = prepare_instance(request.data)
     from ehr_pipeline.definitions import build_defs
 
-    defs = build_defs(console=_plain_console(say))
+    defs = build_defs()
     generators, cohorts = _known(request, defs)
     summary = RunSummary()
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        ingest_config = {
-            "source": list(request.sources),
-            "patients": request.simulated_patients,
-            "seed": request.seed,
-        }
-        ran = _execute(defs, "ingest", instance, {"raw": ingest_config}, None, None, summary)
-        if not ran:
+        runner = _Runner(defs, instance, summary)
+        source = {"source": list(request.sources), "patients": request.simulated_patients, "seed": request.seed}
+        if not runner.run("ingest", {"raw": source}):
             return summary
         summary.made.append(f"warehouse  {request.data.warehouse}")
         for cohort in cohorts:
             say(f"cohort {cohort}")
-            selection = _chain(generators)
-            config = _chain_config(generators, request)
-            if _execute(defs, "refresh_cohort", instance, config, cohort, selection, summary):
+            if runner.run("refresh_cohort", _chain_config(generators, request), cohort, _chain(generators)):
                 summary.made.append(f"report     {request.data.cohort(cohort).report_page}")
     return summary
 
@@ -121,7 +115,6 @@ def serve(data: DataFolder, cohort_folders: tuple[Path, ...], port: int, say: Sa
         *("--module-name", "ehr_pipeline.definitions", "--working-directory", str(root)),
     ]
     say(f"Dagster on http://127.0.0.1:{port} over {data.root}; Ctrl-C stops it")
-    os.umask(0o077)
     with subprocess.Popen(command, env=environment, cwd=root) as process:  # noqa: S603 - our own arguments
         try:
             return process.wait()
@@ -161,49 +154,44 @@ def _chain_config(generators: Iterable[str], request: RunRequest) -> dict[str, d
     return config
 
 
-def _execute(
-    defs: dg.Definitions,
-    job: str,
-    instance: dg.DagsterInstance,
-    op_config: dict[str, dict[str, Any]],
-    partition_key: str | None,
-    selection: list[dg.AssetKey] | None,
-    summary: RunSummary,
-) -> bool:
-    """Run one job; collect what failed. Returns whether all of it succeeded."""
-    result = defs.resolve_job_def(job).execute_in_process(
-        run_config={"ops": {name: {"config": config} for name, config in op_config.items()}},
-        instance=instance,
-        partition_key=partition_key,
-        asset_selection=selection,
-        raise_on_error=False,
-    )
-    place = f"{partition_key}: " if partition_key else ""
-    for event in result.filter_events(lambda event: event.is_step_failure):
-        data = event.step_failure_data.user_failure_data
-        if data is None:  # not raised inside the boundary: a gate of Dagster's own, or a fault of ours
-            message, exit_code = f"step {event.step_key} failed; the UI shows it (ehr-pipeline ui)", 1
-        else:
-            message, exit_code = data.description, int(data.metadata[EXIT_CODE].value)
-        summary.failures.append(RunFailure(message=f"{place}{message}", exit_code=exit_code))
-    if not result.success and not summary.failures:
-        summary.failures.append(RunFailure(message=f"{place}{job} failed; the UI shows why", exit_code=1))
-    return result.success
+@dataclass(frozen=True)
+class _Runner:
+    """Runs jobs in this process and notes what failed."""
+
+    defs: dg.Definitions
+    instance: dg.DagsterInstance
+    summary: RunSummary
+
+    def run(
+        self,
+        job: str,
+        op_config: dict[str, dict[str, Any]],
+        cohort: str | None = None,
+        selection: list[dg.AssetKey] | None = None,
+    ) -> bool:
+        """Run one job, for one cohort; returns whether all of it succeeded."""
+        result = self.defs.resolve_job_def(job).execute_in_process(
+            run_config={
+                "ops": {name: {"config": config} for name, config in op_config.items()},
+                "loggers": {PLAIN: {}},
+            },
+            instance=self.instance,
+            partition_key=cohort,
+            asset_selection=selection,
+            raise_on_error=False,
+        )
+        failures = [_failure_of(event) for event in result.filter_events(lambda event: event.is_step_failure)]
+        if not result.success and not failures:
+            failures = [RunFailure(message=f"{job} failed; the UI shows why (ehr-pipeline ui)", exit_code=1)]
+        place = f"{cohort}: " if cohort else ""
+        self.summary.failures.extend(replace(one, message=f"{place}{one.message}") for one in failures)
+        return result.success
 
 
-def _plain_console(say: Say) -> dg.LoggerDefinition:
-    """A console that shows what assets say, line by line, and none of Dagster's own events."""
-
-    class Plain(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            meta = getattr(record, "dagster_meta", {})
-            if meta.get("dagster_event") is None and record.levelno >= logging.INFO:
-                say(f"  {meta.get('orig_message', record.getMessage())}")
-
-    @dg.logger(description="plain lines")
-    def plain(_: dg.InitLoggerContext) -> logging.Logger:
-        logger = logging.Logger("ehr_pipeline.console", level=logging.INFO)
-        logger.addHandler(Plain())
-        return logger
-
-    return plain
+def _failure_of(event: dg.DagsterEvent) -> RunFailure:
+    """The line and exit code of a failed step, from what the boundary raised."""
+    data = event.step_failure_data.user_failure_data
+    if data is None:  # not raised inside the boundary: a gate of Dagster's own, or a fault of ours
+        return RunFailure(message=f"step {event.step_key} failed; the UI shows why (ehr-pipeline ui)", exit_code=1)
+    exit_code = data.metadata.get(EXIT_CODE)
+    return RunFailure(message=data.description or "", exit_code=int(exit_code.value) if exit_code else 1)

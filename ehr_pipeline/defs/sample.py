@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
+from ehr_pipeline.defs.automation import hands_off
 from ehr_pipeline.defs.boundary import patient_safe
 from ehr_pipeline.defs.checks import blocking_line, sanity_check_results, sanity_check_specs
 from ehr_pipeline.defs.metadata import OWNERS, SYNTHETIC, parquet_metadata, patient_table_schema
@@ -36,6 +37,7 @@ def synthetic_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.A
         description=f"Synthetic patient table of {generator}: drawn until sane, and left only if its checks pass.",
         kinds={"parquet"},
         owners=OWNERS,
+        automation_condition=hands_off(),
         tags=SYNTHETIC,
     )
     def synthetic(

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from ehr_pipeline.defs.automation import hands_off
 from ehr_pipeline.defs.boundary import patient_safe
 from ehr_pipeline.defs.launchpad import config_from, form_of
 from ehr_pipeline.defs.metadata import OWNERS, PHI, picture
@@ -13,7 +14,7 @@ from ehr_pipeline.progress import lines
 def model_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The asset that fits `generator` to a cohort's training patients."""
     config_type = generator_type(generator).config_type
-    Form = form_of(config_type)  # noqa: N806 - a class
+    Form = form_of(config_type)
 
     @dg.asset(
         key=["model", generator],
@@ -23,6 +24,7 @@ def model_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.Asset
         description=f"{GENERATORS[generator].title}, fitted to the training patients. Weights are patient data.",
         kinds={"torch"},
         owners=OWNERS,
+        automation_condition=hands_off(),
         tags=PHI,
         pool="gpu",
     )

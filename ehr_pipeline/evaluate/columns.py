@@ -23,14 +23,14 @@ Three = dict[str, Encoded]
 
 
 def compare_columns(
-    tables: Three, encoding: Encoding, schema: Schema, marginals: Marginals, cut_synthetic: Encoded, floor: Encoded
+    tables: Three, encoding: Encoding, schema: Schema, marginals: Marginals, *, cut: Encoded, floor: Encoded
 ) -> list[ColumnComparison]:
     """One comparison per compared column, in the schema's order.
 
-    Distances are those of the scores: `cut_synthetic` and `floor` (fresh real rows) have equally many rows.
+    Distances are those of the scores: `cut` (synthetic) and `floor` (fresh real) have equally many rows.
     """
     distances, divergences = (
-        [measure(table) for table in (cut_synthetic, floor)] for measure in (marginals.distances, marginals.divergences)
+        [measure(table) for table in (cut, floor)] for measure in (marginals.distances, marginals.divergences)
     )
     missing = {place: encoding.missing(table) for place, table in tables.items()}
     found = []

@@ -95,6 +95,9 @@ class Effects:
 
     def _arms(self, table: Encoded) -> tuple[np.ndarray, np.ndarray, Encoded] | str:
         """Treatment and outcome as 0/1 float [n] and the rows where both are present, or why not."""
+        absent = [name for name in self.question.confounders if name not in self.encoding.names]
+        if absent:
+            return f"confounders not compared: {', '.join(absent)}"
         columns = []
         for name in (self.question.treatment, self.question.outcome):
             if name not in self.encoding.categorical:

@@ -157,11 +157,13 @@ class Encoding:
         places = self._places(self.continuous, skip)
         standard = np.nan_to_num((table.numbers[:, places] - self.centre[places]) / self.scale[places])
         indicators = [np.empty((len(table), 0), np.float32)]
-        for place in places:
-            if self.has_gaps[place]:
-                indicators.append(_one_hot(np.isnan(table.numbers[:, place]).astype(int), 2))
-        for place in self._places(self.categorical, skip):
-            indicators.append(_one_hot(self._pooled(table, place), self._pooled_size(self.levels[place])))
+        indicators += [
+            _one_hot(np.isnan(table.numbers[:, place]).astype(int), 2) for place in places if self.has_gaps[place]
+        ]
+        indicators += [
+            _one_hot(self._pooled(table, place), self._pooled_size(self.levels[place]))
+            for place in self._places(self.categorical, skip)
+        ]
         return standard.astype(np.float32), np.hstack(indicators)
 
     def code_of(self, name: str, level: float | str) -> int | None:

@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 
 MIN_CLASS_ROWS = 5
+MIN_THREADED_ROWS = 20_000  # below, threads wait for each other longer than they work
 
 
 def can_learn(label: np.ndarray) -> bool:
@@ -21,13 +22,15 @@ def can_learn(label: np.ndarray) -> bool:
 def boosted_scores(x: np.ndarray, label: np.ndarray, x_test: np.ndarray, is_category: np.ndarray) -> np.ndarray:
     """Probabilities [n_test] of class 1 by gradient boosting; 0.5 for all where nothing can be learned."""
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
 
     usable = ~np.isnan(x).all(axis=0)
     if not can_learn(label) or not usable.any():
         return np.full(len(x_test), 0.5)
     model = HistGradientBoostingClassifier(random_state=0, categorical_features=is_category[usable])
-    model.fit(x[:, usable], label)
-    return model.predict_proba(x_test[:, usable])[:, 1]
+    with threadpool_limits(1 if len(x) < MIN_THREADED_ROWS else None):
+        model.fit(x[:, usable], label)
+        return model.predict_proba(x_test[:, usable])[:, 1]
 
 
 def linear_scores(x: np.ndarray, label: np.ndarray, x_test: np.ndarray) -> np.ndarray:

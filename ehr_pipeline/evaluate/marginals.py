@@ -5,7 +5,8 @@ columns at once (`dependence.py`).
 
 KS: the largest gap of the distribution functions, present values. TVD: half the summed difference of level
 shares, missing and unseen levels included. KL: Kullback-Leibler divergence of the table from training, in
-nats, over quantile bins or levels with half a row added to each cell so that it stays finite.
+nats, over quantile bins or levels with half a row added to each cell so that it stays finite. Errors of
+means are in training standard deviations, those of standard deviations relative.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from __future__ import annotations
 import numpy as np
 
 from ehr_pipeline.evaluate.encoding import Encoded, Encoding
-from ehr_pipeline.evaluate.intervals import Resampling, around, shares
-from ehr_pipeline.evaluate.scoring import Reading, Readings
+from ehr_pipeline.evaluate.intervals import Resampling, read, shares
+from ehr_pipeline.evaluate.scoring import Readings
 
 MAX_GRID = 512
+
+Sides = tuple[tuple[Encoded, Resampling], tuple[Encoded, Resampling]]
+"""The training table and the other one, each with its resampling."""
 
 
 class Marginals:
@@ -25,124 +29,91 @@ class Marginals:
     def __init__(self, train: Encoded, encoding: Encoding, rng: np.random.Generator) -> None:
         self.train = train
         self.encoding = encoding
+        self.once = Resampling(train.patient, None)
         self.resampling = Resampling(train.patient, rng)
 
-    def distances(self, table: Encoded) -> dict[str, float]:
-        """KS of each continuous column and TVD of each categorical one, by column name."""
-        found = {
-            name: ks_distance(self.encoding.number(self.train, name), self.encoding.number(table, name))
-            for name in self.encoding.continuous
-        }
-        for name, levels in zip(self.encoding.categorical, self.encoding.levels, strict=True):
-            size = len(levels) + 2
-            p, q = (shares(np.bincount(self.encoding.column(t, name), minlength=size)) for t in (self.train, table))
-            found[name] = total_variation(p, q)
-        return found
-
-    def divergences(self, table: Encoded) -> dict[str, float]:
-        """KL divergence of each column, by name."""
-        (real, sizes), (other, _) = self.encoding.cells(self.train), self.encoding.cells(table)
-        found = {}
-        for place, name in enumerate(self.encoding.names):
-            p, q = (shares(np.bincount(cells[:, place], minlength=sizes[place]) + 0.5) for cells in (real, other))
-            found[name] = float((p * np.log(p / q)).sum())
-        return found
-
-    def readings(self, table: Encoded) -> Readings:
-        """All scores of single columns, without intervals."""
-        distances, encoding = self.distances(table), self.encoding
-        divergences = self.divergences(table)
-        error = np.abs(encoding.missing(self.train).mean(axis=0) - encoding.missing(table).mean(axis=0))
+    def readings(self, table: Encoded, rng: np.random.Generator | None = None) -> Readings:
+        """All scores of single columns; with `rng` they have bootstrap intervals over patients."""
+        distances, divergences = self._distances(table, rng), self._divergences(table, rng)
+        sides, encoding = self._sides(table, rng), self.encoding
+        means, deviations = self._moments(sides)
+        proportions = [self._level_errors(sides, place) for place in range(len(encoding.categorical))]
+        missing = [resampling.sums(encoding.missing(t).astype(float)) / resampling.n_rows() for t, resampling in sides]
         return {
             **_mean_and_worst("ks", {name: distances[name] for name in encoding.continuous}),
             **_mean_and_worst("tvd", {name: distances[name] for name in encoding.categorical}),
             **_mean_and_worst("kl", divergences),
-            **self._moments(table),
-            "proportion_error": Reading(self._proportion_error(table)),
-            "missing_rate_error": Reading(float(error.mean()) if error.size else None),
+            "mean_error": read(np.mean(means, axis=0) if means else None),
+            "std_error": read(np.mean(deviations, axis=0) if deviations else None),
+            "proportion_error": read(np.hstack(proportions).mean(axis=1) if any(p.size for p in proportions) else None),
+            "missing_rate_error": read(np.abs(missing[0] - missing[1]).mean(axis=1) if encoding.names else None),
         }
 
-    def readings_with_intervals(self, table: Encoded, rng: np.random.Generator) -> Readings:
-        """All scores of single columns with 95 % bootstrap intervals over patients."""
-        replicates = self._replicates(table, Resampling(table.patient, rng))
-        found = {}
-        for name, reading in self.readings(table).items():
-            if reading.value is not None and name in replicates:
-                low, high = around(reading.value, float(np.nanstd(replicates[name])))
-                reading = reading._replace(low=low, high=high)  # noqa: PLW2901 the same reading, completed
-            found[name] = reading
+    def distances(self, table: Encoded) -> dict[str, float]:
+        """KS of each continuous column and TVD of each categorical one, by column name."""
+        return {name: float(found[0]) for name, found in self._distances(table, None).items()}
+
+    def divergences(self, table: Encoded) -> dict[str, float]:
+        """KL divergence of each column, by column name."""
+        return {name: float(found[0]) for name, found in self._divergences(table, None).items()}
+
+    def _sides(self, table: Encoded, rng: np.random.Generator | None) -> Sides:
+        return (self.train, self.once if rng is None else self.resampling), (table, Resampling(table.patient, rng))
+
+    def _distances(self, table: Encoded, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """KS and TVD [1 + n_replicates] by column name."""
+        sides, found = self._sides(table, rng), {}
+        for name in self.encoding.continuous:
+            columns = [self.encoding.number(t, name) for t, _ in sides]
+            replicates = [] if rng is None else _ks_replicates(columns, [resampling for _, resampling in sides])
+            found[name] = np.array([ks_distance(*columns), *replicates])
+        for place, name in enumerate(self.encoding.categorical):
+            size = len(self.encoding.levels[place]) + 2
+            p, q = (shares(resampling.counts(t.codes[:, place], size)) for t, resampling in sides)
+            found[name] = total_variation(p, q)
         return found
 
-    def _moments(self, table: Encoded) -> Readings:
-        """Mean error in training standard deviations, and relative error of standard deviations, over columns."""
+    def _divergences(self, table: Encoded, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """KL [1 + n_replicates] by column name."""
+        (real, sizes), (other, _) = self.encoding.cells(self.train), self.encoding.cells(table)
+        resamplings, found = [resampling for _, resampling in self._sides(table, rng)], {}
+        for place, name in enumerate(self.encoding.names):
+            p, q = (
+                shares(resampling.counts(cells[:, place], int(sizes[place])) + 0.5)
+                for cells, resampling in zip((real, other), resamplings, strict=True)
+            )
+            found[name] = (p * np.log(p / q)).sum(axis=-1)
+        return found
+
+    def _moments(self, sides: Sides) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Errors of mean and of standard deviation [1 + n_replicates], per continuous column that varies."""
         means, deviations = [], []
-        for real, other in zip(self.train.numbers.T, table.numbers.T, strict=True):
-            real, other = real[~np.isnan(real)], other[~np.isnan(other)]  # noqa: PLW2901 present values only
-            if len(real) > 1 and len(other) > 1 and real.std() > 0:
-                means.append(abs(other.mean() - real.mean()) / real.std())
-                deviations.append(abs(other.std() / real.std() - 1))
-        note = None if means else "no continuous column varies in both tables"
-        return {
-            "mean_error": Reading(float(np.mean(means)) if means else None, note=note),
-            "std_error": Reading(float(np.mean(deviations)) if means else None, note=note),
-        }
+        for place in range(len(self.encoding.continuous)):
+            (mean, deviation), (other_mean, other_deviation) = (
+                self._mean_and_deviation(t.numbers[:, place], place, resampling) for t, resampling in sides
+            )
+            if deviation[0] > 0 and np.isfinite(other_mean[0]):
+                scale = np.where(deviation > 0, deviation, np.nan)
+                means.append(np.abs(other_mean - mean) / scale)
+                deviations.append(np.abs(other_deviation / scale - 1))
+        return means, deviations
 
-    def _proportion_error(self, table: Encoded) -> float | None:
-        """Mean absolute error of level shares, over all levels of training."""
-        errors = [
-            np.abs(shares(np.bincount(p, minlength=size + 2)) - shares(np.bincount(q, minlength=size + 2)))[:size]
-            for p, q, size in zip(self.train.codes.T, table.codes.T, map(len, self.encoding.levels), strict=True)
-        ]
-        flat = np.concatenate(errors) if errors else np.empty(0)
-        return float(flat.mean()) if flat.size else None
+    def _mean_and_deviation(
+        self, values: np.ndarray, place: int, resampling: Resampling
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation [1 + n_replicates] of present values, in training's standard units."""
+        present = ~np.isnan(values)
+        standard = np.where(present, (values - self.encoding.centre[place]) / self.encoding.scale[place], 0)
+        sums = resampling.sums(np.column_stack([present, standard, standard**2]).astype(float))
+        n = np.where(sums[:, 0] > 0, sums[:, 0], np.nan)
+        mean = sums[:, 1] / n
+        return mean, np.sqrt(np.maximum(sums[:, 2] / n - mean**2, 0))
 
-    def _replicates(self, table: Encoded, resampling: Resampling) -> dict[str, np.ndarray]:
-        """Bootstrap replicates [REPLICATES] of every score."""
-        encoding, sides = self.encoding, ((self.train, self.resampling), (table, resampling))
-        ks, tvd, kl, proportion = [], [], [], []
-        for place in range(len(encoding.continuous)):
-            pooled = np.concatenate([t.numbers[:, place] for t, _ in sides])
-            grid = np.unique(np.nanquantile(pooled, np.linspace(0, 1, MAX_GRID))) if (~np.isnan(pooled)).any() else []
-            below = [_cumulative(r, t.numbers[:, place], np.asarray(grid)) for t, r in sides]
-            ks.append(np.abs(below[0] - below[1]).max(axis=1))
-        for place, levels in enumerate(encoding.levels):
-            p, q = (shares(r.counts(t.codes[:, place], len(levels) + 2)) for t, r in sides)
-            tvd.append(0.5 * np.abs(p - q).sum(axis=1))
-            proportion.append(np.abs(p - q)[:, : len(levels)])
-        cells = [encoding.cells(t) for t, _ in sides]
-        for place, size in enumerate(cells[0][1]):
-            p, q = (shares(r.counts(c[:, place], size) + 0.5) for (c, _), (_, r) in zip(cells, sides, strict=True))
-            kl.append((p * np.log(p / q)).sum(axis=1))
-        missing = [shares_of_rows(r, encoding.missing(t)) for t, r in sides]
-        found = {"missing_rate_error": np.abs(missing[0] - missing[1]).mean(axis=1) if len(encoding.names) else None}
-        found |= self._moment_replicates(sides)
-        for name, columns in (("ks", ks), ("tvd", tvd), ("kl", kl)):
-            if columns:
-                found |= {f"{name}_mean": np.mean(columns, axis=0), f"{name}_max": np.max(columns, axis=0)}
-        if proportion:
-            found["proportion_error"] = np.hstack(proportion).mean(axis=1)
-        return {name: values for name, values in found.items() if values is not None}
-
-    @staticmethod
-    def _moment_replicates(sides: tuple[tuple[Encoded, Resampling], ...]) -> dict[str, np.ndarray]:
-        moments = []
-        for table, resampling in sides:
-            present = ~np.isnan(table.numbers)
-            centre = sides[0][0].numbers
-            shift = np.nanmean(np.where(present.any(axis=0), centre, 0), axis=0) if len(centre) else 0
-            values = np.where(present, table.numbers - np.nan_to_num(shift), 0)
-            n = np.maximum(resampling.sums(present.astype(float)), 1)
-            mean = resampling.sums(values) / n
-            moments.append((mean, np.sqrt(np.maximum(resampling.sums(values**2) / n - mean**2, 0))))
-        (mean, deviation), (other_mean, other_deviation) = moments
-        varies = np.nanstd(sides[0][0].numbers, axis=0) > 0 if len(sides[0][0]) else np.zeros(0, bool)
-        if not varies.any():
-            return {}
-        scale = np.where(deviation[:, varies] > 0, deviation[:, varies], np.nan)
-        return {
-            "mean_error": np.nanmean(np.abs(other_mean[:, varies] - mean[:, varies]) / scale, axis=1),
-            "std_error": np.nanmean(np.abs(other_deviation[:, varies] / scale - 1), axis=1),
-        }
+    def _level_errors(self, sides: Sides, place: int) -> np.ndarray:
+        """Absolute errors [1 + n_replicates, levels] of the shares of a column's levels."""
+        n_levels = len(self.encoding.levels[place])
+        p, q = (shares(resampling.counts(t.codes[:, place], n_levels + 2)) for t, resampling in sides)
+        return np.abs(p - q)[:, :n_levels]
 
 
 def ks_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -161,34 +132,37 @@ def ks_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(gap).max())
 
 
-def total_variation(p: np.ndarray, q: np.ndarray) -> float:
-    """Half the summed absolute difference of two distributions.
+def total_variation(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Half the summed absolute difference of distributions [..., cells].
 
-    >>> total_variation(np.array([0.5, 0.5, 0.0]), np.array([0.25, 0.5, 0.25]))
+    >>> float(total_variation(np.array([0.5, 0.5, 0.0]), np.array([0.25, 0.5, 0.25])))
     0.25
     """
-    return float(0.5 * np.abs(p - q).sum())
+    return 0.5 * np.abs(p - q).sum(axis=-1)
 
 
-def shares_of_rows(resampling: Resampling, is_true: np.ndarray) -> np.ndarray:
-    """Share of rows where each column of bool [n, p] is true, in every replicate [REPLICATES, p]."""
-    n_rows = resampling.sums(np.ones((len(is_true), 1)))
-    return resampling.sums(is_true.astype(float)) / np.maximum(n_rows, 1)
+def _ks_replicates(columns: list[np.ndarray], resamplings: list[Resampling]) -> np.ndarray:
+    """KS [n_replicates] on at most `MAX_GRID` points: near enough for a standard error."""
+    pooled = np.concatenate(columns)
+    pooled = pooled[~np.isnan(pooled)]
+    if not len(pooled):
+        return np.zeros(len(resamplings[0].weights) - 1)
+    grid = np.unique(np.quantile(pooled, np.linspace(0, 1, MAX_GRID)))
+    below = []
+    for values, resampling in zip(columns, resamplings, strict=True):
+        place = np.where(np.isnan(values), len(grid) + 1, np.searchsorted(grid, values, side="left"))
+        counts = resampling.counts(place, len(grid) + 2)[1:, :-1]
+        below.append(np.cumsum(shares(counts), axis=1))
+    return np.abs(below[0] - below[1]).max(axis=1)
 
 
-def _cumulative(resampling: Resampling, values: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Distribution function at the grid's points, in every replicate [REPLICATES, len(grid) + 1]."""
-    place = np.where(np.isnan(values), len(grid) + 1, np.searchsorted(grid, values, side="left"))
-    counts = resampling.counts(place, len(grid) + 2)[:, :-1]
-    return np.cumsum(shares(counts), axis=1)
-
-
-def _mean_and_worst(name: str, values: dict[str, float]) -> Readings:
-    if not values:
-        none = Reading(None, note="no column of this kind")
+def _mean_and_worst(name: str, found: dict[str, np.ndarray]) -> Readings:
+    if not found:
+        none = read(None, "no column of this kind")
         return {f"{name}_mean": none, f"{name}_max": none}
-    worst = max(values, key=lambda column: values[column])
+    worst = max(found, key=lambda column: found[column][0])
+    columns = list(found.values())
     return {
-        f"{name}_mean": Reading(float(np.mean(list(values.values())))),
-        f"{name}_max": Reading(values[worst], note=f"worst column: {worst}"),
+        f"{name}_mean": read(np.mean(columns, axis=0)),
+        f"{name}_max": read(np.max(columns, axis=0), f"worst column: {worst}"),
     }

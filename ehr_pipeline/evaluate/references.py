@@ -103,14 +103,23 @@ def prepare_references(
     everyone = Encoding.learn(pd.concat([train, holdout], ignore_index=True), schema, like=encoding)
     panel = Panel(
         everyone,
-        everyone.encode(train, real.patient),
-        everyone.encode(holdout, held.patient),
-        _translate(permuted, encoding, everyone),
-        _secrets(plan, schema, encoding),
-        rng,
+        train=everyone.encode(train, real.patient),
+        holdout=everyone.encode(holdout, held.patient),
+        permuted=_translate(permuted, encoding, everyone),
+        secrets=_secrets(plan, schema, encoding),
+        rng=rng,
     )
     return References(
-        key=references_key(train, holdout, schema, plan, seed, size),
+        key=references_key(
+            train,
+            holdout,
+            schema,
+            plan,
+            seed,
+            size=size,
+            train_subject_id=train_subject_id,
+            holdout_subject_id=holdout_subject_id,
+        ),
         size=size,
         schema=schema,
         encoding=encoding,
@@ -136,12 +145,21 @@ def equal_size(n_train: int, n_holdout: int, n_synthetic: int | None) -> int:
 
 
 def references_key(
-    train: pd.DataFrame, holdout: pd.DataFrame, schema: Schema, plan: EvaluationPlan, seed: int, size: int
+    train: pd.DataFrame,
+    holdout: pd.DataFrame,
+    schema: Schema,
+    plan: EvaluationPlan,
+    seed: int,
+    *,
+    size: int,
+    train_subject_id: np.ndarray | None = None,
+    holdout_subject_id: np.ndarray | None = None,
 ) -> str:
     """Hex digest of all that references are computed from."""
     digest = hashlib.sha256(f"{schema.model_dump_json()} {plan!r} {seed} {size}".encode())
-    for table in (train, holdout):
+    for table, patient in ((train, train_subject_id), (holdout, holdout_subject_id)):
         digest.update(pd.util.hash_pandas_object(conform(table, schema), index=False).to_numpy().tobytes())
+        digest.update(numbered(patient, len(table)).tobytes())
     return digest.hexdigest()
 
 

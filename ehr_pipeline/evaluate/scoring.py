@@ -47,7 +47,18 @@ _FIDELITY, _UTILITY, _PRIVACY, _CAUSAL = (
 
 METRICS: dict[str, Metric] = {
     **dict.fromkeys(
-        ["ks_mean", "ks_max", "kl_mean", "kl_max", "tvd_mean", "tvd_max", "proportion_error", "mean_error", "std_error", "missing_rate_error"],
+        [
+            "ks_mean",
+            "ks_max",
+            "kl_mean",
+            "kl_max",
+            "tvd_mean",
+            "tvd_max",
+            "proportion_error",
+            "mean_error",
+            "std_error",
+            "missing_rate_error",
+        ],
         _FIDELITY,
     ),
     **dict.fromkeys(

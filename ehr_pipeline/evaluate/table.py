@@ -17,8 +17,8 @@ from ehr_pipeline.evaluate.epidemiology import epidemiology
 from ehr_pipeline.evaluate.plan import EvaluationPlan
 from ehr_pipeline.evaluate.references import References, equal_size, prepare_references, references_key
 from ehr_pipeline.evaluate.result import Evaluation, Score
-from ehr_pipeline.evaluate.scoring import Readings, assemble
-from ehr_pipeline.evaluate.subgroups import subgroups
+from ehr_pipeline.evaluate.scoring import assemble
+from ehr_pipeline.evaluate.subgroups import Subgroups
 from ehr_pipeline.evaluate.two_sample import two_sample
 from ehr_pipeline.evaluate.verdicts import gate_by_null
 from ehr_pipeline.progress import Progress, Step, silent
@@ -65,22 +65,17 @@ def evaluate_table(
     compared = schema.without(left_out)
     made = conform(synthetic, compared)
     tell = _teller(progress or silent)
-    references = _fitting(references, train, holdout, compared, plan, seed, len(made)) or prepare_references(
-        train,
-        holdout,
-        compared,
-        plan,
-        seed,
-        train_subject_id=train_subject_id,
-        holdout_subject_id=holdout_subject_id,
-        n_synthetic=len(made),
-    )
+    patients = {"train_subject_id": train_subject_id, "holdout_subject_id": holdout_subject_id}
+    size = equal_size(len(train), len(holdout), len(made))
+    key = references_key(train, holdout, compared, plan, seed, size=size, **patients)
+    if references is None or references.key != key:
+        references = prepare_references(train, holdout, compared, plan, seed, n_synthetic=len(made), **patients)
     tell()
     rng = np.random.default_rng(seed)
     encoding = references.encoding
     whole = encoding.encode(made)
     cut = draw(whole, references.size, rng)
-    readings = _distributions(references, cut, rng)
+    readings = references.marginals.readings(cut, rng) | references.dependence.readings(cut, rng)
     tell()
     told = two_sample(encoding, references.holdout, cut, "synthetic rows", seed)
     readings["c2st_auc"] = told.reading
@@ -94,52 +89,27 @@ def evaluate_table(
         readings |= references.effects.readings(estimates)
         effect = references.effects.as_result(references.effect_in_holdout, estimates)
     tell()
-    n_holdout = len(np.unique(references.holdout.patient))
     scores = assemble(readings, references.floor, references.null)
-    scores = gate_by_null(scores, plan.thresholds, n_holdout)
+    scores = gate_by_null(scores, plan.thresholds, references.panel.n_patients)
     privacy, attacks = references.panel.assess(references.panel.people.encoding.encode(made), plan.thresholds, rng)
     tell()
     tables = {"train": references.train, "holdout": references.holdout, "synthetic": whole}
-    groups = subgroups(
-        tables, encoding, _group_columns(plan, compared), references.utility, (trained, references.trained_on_real)
-    )
+    groups = Subgroups(tables, encoding, references.utility, trained, references.trained_on_real)
+    found_groups = groups.of(_group_columns(plan, compared))
     tell()
     return Evaluation(
         scores=scores | privacy,
-        columns=compare_columns(tables, encoding, compared, references.marginals, cut, references.fresh),
+        columns=compare_columns(tables, encoding, compared, references.marginals, cut=cut, floor=references.fresh),
         correlation=compare_correlations(tables, encoding, compared),
         two_sample=[t.curve for t in (told, references.two_sample_floor) if t.curve],
         tasks=references.utility.comparisons(trained, references.trained_on_real),
         attacks=attacks,
-        subgroups=groups,
+        subgroups=found_groups,
         epidemiology=epidemiology(references.train, whole, encoding, compared),
         effect=effect,
         n_rows={**{place: len(table) for place, table in tables.items()}, "compared": references.size},
         left_out=left_out,
         warnings=_warnings(tables, plan, left_out, scores | privacy),
-    )
-
-
-def _fitting(
-    references: References | None,
-    train: pd.DataFrame,
-    holdout: pd.DataFrame,
-    schema: Schema,
-    plan: EvaluationPlan,
-    seed: int,
-    n_synthetic: int,
-) -> References | None:
-    """The references given, if they are of these tables, columns, plan, seed and size."""
-    if references is None:
-        return None
-    size = equal_size(len(train), len(holdout), n_synthetic)
-    fits = references.key == references_key(train, holdout, schema, plan, seed, size)
-    return references if fits else None
-
-
-def _distributions(references: References, cut: Encoded, rng: np.random.Generator) -> Readings:
-    return references.marginals.readings_with_intervals(cut, rng) | references.dependence.readings_with_intervals(
-        cut, rng
     )
 
 
@@ -154,10 +124,10 @@ def _warnings(
     """What a reader must know before trusting the numbers."""
     found = []
     n_train, n_holdout = (len(np.unique(tables[place].patient)) for place in ("train", "holdout"))
-    least = plan.thresholds.min_holdout_patients
-    if n_holdout < least:
+    least = plan.thresholds.min_patients
+    if min(n_train, n_holdout) < least:
         found.append(
-            f"Only {n_train} training and {n_holdout} holdout patients. With fewer than {least} holdout patients "
+            f"Only {n_train} training and {n_holdout} holdout patients. With fewer than {least} on either side "
             "neither closeness nor safety can be shown: every gate is failed, and all numbers are rough."
         )
     if left_out:
@@ -166,7 +136,7 @@ def _warnings(
     if undefined:
         found.append(f"{len(undefined)} scores cannot be computed on these tables; each says why.")
     blind = [score.name for score in scores.values() if score.verdict == "failed" and score.note and _is_within(score)]
-    if blind and n_holdout >= least:
+    if blind and min(n_train, n_holdout) >= least:
         found.append(f"Failed because the data cannot tell, not because of what was measured: {', '.join(blind)}.")
     return found
 

@@ -35,9 +35,9 @@ class Thresholds:
     copies_excess             exact_copies_train <= chance + limit       no more training rows come out than
                                                                          holdout rows do by coincidence
     chance_level              privacy limits                             an excess counts once it is above what
-                                                                         chance gives at this size, 99 times
-                                                                         in 100
-    min_holdout_patients      every gate                                 with fewer, an AUROC or a rate is known
+                                                                         chance gives at this size, 199 times
+                                                                         in 200
+    min_patients              every gate: training, holdout >= limit     with fewer, an AUROC or a rate is known
                                                                          to no better than 0.1 either way
     ========================  =========================================  =====================================
     """
@@ -48,5 +48,5 @@ class Thresholds:
     membership_auc_excess: float = 0.02
     membership_tpr_excess: float = 0.004
     copies_excess: float = 0.0
-    chance_level: float = 0.99
-    min_holdout_patients: int = 100
+    chance_level: float = 0.995
+    min_patients: int = 100

@@ -14,7 +14,7 @@ import numpy as np
 from ehr_pipeline.evaluate.curves import roc
 from ehr_pipeline.evaluate.encoding import Encoded, Encoding
 from ehr_pipeline.evaluate.intervals import around, auc_and_error
-from ehr_pipeline.evaluate.learners import boosted_scores, linear_scores
+from ehr_pipeline.evaluate.learners import MIN_CLASS_ROWS, boosted_scores, can_learn, linear_scores
 from ehr_pipeline.evaluate.plan import Task
 from ehr_pipeline.evaluate.result import Curve, TaskComparison
 from ehr_pipeline.evaluate.scoring import Reading, Readings
@@ -55,6 +55,9 @@ class Utility:
             return Predictions(none, {})
         source = table.take(np.arange(min(len(table), MAX_ROWS)))
         label, skip = self.labels(source, task), (task.target,)
+        if not can_learn(label):
+            few = Reading(0.5, note=f"fewer than {MIN_CLASS_ROWS} training rows of one class: nothing to learn from")
+            return Predictions({f"{name}[{task.label}]": few for name in MODELS}, {})
         (x, is_category), (x_test, _) = (self.encoding.features(t, skip) for t in (source, self.holdout))
         scores = {
             "tstr_hgb": boosted_scores(x, label, x_test, is_category),

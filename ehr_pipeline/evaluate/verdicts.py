@@ -15,7 +15,7 @@ from ehr_pipeline.evaluate.thresholds import Thresholds
 NULL_CANNOT_TELL = "independent columns or chance would pass as well: the data cannot tell here"
 
 
-def gate_by_null(scores: dict[str, Score], thresholds: Thresholds, n_holdout: int) -> dict[str, Score]:
+def gate_by_null(scores: dict[str, Score], thresholds: Thresholds, n_patients: int) -> dict[str, Score]:
     """Give fidelity and utility scores their verdicts; scores without a threshold stay diagnostics."""
     gated = {}
     for name, score in scores.items():
@@ -24,26 +24,34 @@ def gate_by_null(scores: dict[str, Score], thresholds: Thresholds, n_holdout: in
             gated[name] = score
             continue
         control_is_caught = limit is not None and score.null is not None and is_worse(name, score.null, limit)
-        gated[name] = decide(score, limit, control_is_caught, NULL_CANNOT_TELL, thresholds, n_holdout)
+        gated[name] = decide(
+            score,
+            limit,
+            control_is_caught=control_is_caught,
+            when_not=NULL_CANNOT_TELL,
+            thresholds=thresholds,
+            n_patients=n_patients,
+        )
     return gated
 
 
 def decide(
     score: Score,
     limit: float | None,
+    *,
     control_is_caught: bool,
     when_not: str,
     thresholds: Thresholds,
-    n_holdout: int,
+    n_patients: int,
 ) -> Score:
-    """A score with its verdict; where the verdict is not about the value, `note` says so."""
+    """A score with its verdict; where the verdict is not about the value, the note is why (`when_not`, or too few)."""
     note, verdict = score.note, "passed"
     if score.value is None or limit is None:
         verdict, note = "failed", score.note or when_not
     elif is_worse(score.name, score.value, limit):
         verdict = "failed"
-    elif n_holdout < thresholds.min_holdout_patients:
-        verdict, note = "failed", f"only {n_holdout} holdout patients: so few cannot show it"
+    elif n_patients < thresholds.min_patients:
+        verdict, note = "failed", f"only {n_patients} patients on the smaller real side: so few cannot show it"
     elif not control_is_caught:
         verdict, note = "failed", when_not
     return score.model_copy(update={"threshold": limit, "verdict": verdict, "note": note})

@@ -73,9 +73,7 @@ class CategoryCodec:
         if counts and len(codes):
             counts[fallback] = len(codes) - n_missing * may_be_missing - (sum(counts) - counts[fallback])
         rows = np.array([*counts, n_missing] if may_be_missing else counts, dtype=np.float64)
-        return cls(
-            names=tuple(names), shares=_to_shares(rows), fallback=fallback, may_be_missing=may_be_missing
-        )
+        return cls(names=tuple(names), shares=_to_shares(rows), fallback=fallback, may_be_missing=may_be_missing)
 
     @property
     def n_levels(self) -> int:

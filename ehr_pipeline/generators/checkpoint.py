@@ -6,16 +6,20 @@ the steps themselves (`training.py`). No pickle: neither `torch.save` nor `torch
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import torch
+from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ehr_pipeline.generators.persistence import under
 from ehr_pipeline.storage import atomic_folder
 
 
@@ -38,7 +42,9 @@ class TrainingState:
     def end_epoch(self, record: dict[str, float]) -> None:
         """Add the record of an epoch, and keep the weights if none were better (or nothing validates)."""
         self.history.append(record)
-        best = self.history[self.best_epoch - 1].get("validation_loss", float("inf")) if self.best_epoch else float("inf")
+        best = (
+            self.history[self.best_epoch - 1].get("validation_loss", float("inf")) if self.best_epoch else float("inf")
+        )
         if record.get("validation_loss", -float("inf")) < best:
             self.best_epoch = self.epoch
             self.best_weights = {name: weight.clone() for name, weight in self.network.state_dict().items()}
@@ -64,10 +70,10 @@ class TrainingState:
 
     def load(self, tensors: dict[str, Tensor], history: list[dict[str, float]], best_epoch: int) -> None:
         """Become the state that `tensors`, `history` and `best_epoch` were taken from."""
-        self.network.load_state_dict(_under("network.", tensors))
-        self.best_weights = {name: weight.to(self.device) for name, weight in _under("best.", tensors).items()}
+        self.network.load_state_dict(under("network.", tensors))
+        self.best_weights = {name: weight.to(self.device) for name, weight in under("best.", tensors).items()}
         state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under("optimizer.", tensors).items():
+        for name, value in under("optimizer.", tensors).items():
             index, _, moment = name.partition(".")
             state.setdefault(int(index), {})[moment] = value
         groups = self.optimizer.state_dict()["param_groups"]
@@ -97,6 +103,14 @@ class Checkpoint:
     every_s: float = 20.0
     _last_kept: float = field(default_factory=time.monotonic)
 
+    @classmethod
+    def of(cls, folder: Path, config: BaseModel, data: tuple[Tensor, ...]) -> Self:
+        """The checkpoint of a training of this config on these tensors."""
+        digest = hashlib.sha256(config.model_dump_json().encode())
+        for tensor in data:
+            digest.update(tensor.cpu().numpy().tobytes())
+        return cls(folder=folder, fingerprint=digest.hexdigest())
+
     def keep(self, state: TrainingState) -> None:
         """Write the state, if the last writing is long enough ago."""
         if time.monotonic() - self._last_kept < self.every_s:
@@ -117,7 +131,3 @@ class Checkpoint:
             shutil.rmtree(self.folder)
             return
         state.load(load_file(self.folder / "state.safetensors"), plain["history"], plain["best_epoch"])
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

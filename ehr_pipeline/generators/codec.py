@@ -13,6 +13,7 @@ Two views of a table of n rows and d columns:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -23,7 +24,7 @@ import pandas as pd
 from ehr_pipeline.errors import DefinitionError
 from ehr_pipeline.generators.category_codec import CategoryCodec
 from ehr_pipeline.generators.number_codec import NumberCodec
-from ehr_pipeline.generators.persistence import read_state, write_state
+from ehr_pipeline.generators.persistence import read_state, under, write_state
 from ehr_pipeline.record import DTYPES, Column, Schema
 
 MINIMUM_PATIENTS = 5
@@ -115,9 +116,9 @@ class TableCodec:
         return [codec.level_shares for codec in self.columns]
 
     @property
-    def n_numbers(self) -> int:
-        """Columns that `gaussian` holds."""
-        return sum(isinstance(codec, NumberCodec) for codec in self.columns)
+    def is_number(self) -> np.ndarray:
+        """Which columns are numbers (times too), bool of shape (d,)."""
+        return np.array([isinstance(codec, NumberCodec) for codec in self.columns])
 
     def column_levels(self, k: int, values: pd.Series) -> np.ndarray:
         """The levels of values of the k-th column: int64 of shape (n,)."""
@@ -133,22 +134,36 @@ class TableCodec:
             levels[:, k] = self.column_levels(k, table[name])
         return levels
 
+    def numbers(self, table: pd.DataFrame) -> np.ndarray:
+        """The columns of numbers as they are (times in steps): float64 of shape (n, n_numbers), NaN where missing."""
+        columns = zip(self.schema.names, self.time_steps_s, self.is_number, strict=True)
+        numbers = [_numbers(table[name], step_s) for name, step_s, is_number in columns if is_number]
+        return np.column_stack(numbers) if numbers else np.empty((len(table), 0))
+
     def gaussian(self, table: pd.DataFrame) -> np.ndarray:
         """The columns of numbers as standard normal numbers: float32 of shape (n, n_numbers), 0 where missing."""
-        gaussian = [
-            codec.gaussian(_numbers(table[name], step_s))
-            for name, codec, step_s in zip(self.schema.names, self.columns, self.time_steps_s, strict=True)
-            if isinstance(codec, NumberCodec)
-        ]
-        return np.column_stack(gaussian).astype(np.float32) if gaussian else np.empty((len(table), 0), np.float32)
+        numbers = self.numbers(table)
+        codecs = [codec for codec in self.columns if isinstance(codec, NumberCodec)]
+        gaussian = np.empty(numbers.shape, dtype=np.float32)
+        for k, codec in enumerate(codecs):
+            gaussian[:, k] = codec.gaussian(numbers[:, k])
+        return gaussian
 
     def draw(self, levels: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
         """A frame in the schema's dtypes from levels, int64 of shape (n, d); numbers are drawn inside their level."""
-        drawn = {}
-        for k, (column, codec) in enumerate(zip(self.schema.columns, self.columns, strict=True)):
-            values = codec.draw(levels[:, k], rng) if isinstance(codec, NumberCodec) else codec.draw(levels[:, k])
-            drawn[column.name] = _typed(values, column, self.time_steps_s[k])
-        return pd.DataFrame(drawn, index=pd.RangeIndex(len(levels)))
+        return self.frame(
+            [
+                codec.draw(levels[:, k], rng) if isinstance(codec, NumberCodec) else codec.draw(levels[:, k])
+                for k, codec in enumerate(self.columns)
+            ]
+        )
+
+    def frame(self, values: Sequence[np.ndarray]) -> pd.DataFrame:
+        """A frame in the schema's dtypes from one array per column: what `NumberCodec` and `CategoryCodec` draw."""
+        typed = {
+            column.name: _typed(values[k], column, self.time_steps_s[k]) for k, column in enumerate(self.schema.columns)
+        }
+        return pd.DataFrame(typed, index=pd.RangeIndex(len(values[0])))
 
     def save(self, folder: Path) -> None:
         """Write `codec.json` and `codec.safetensors`."""
@@ -156,7 +171,9 @@ class TableCodec:
         plain = {
             "schema": self.schema.model_dump(mode="json"),
             "time_steps_s": list(self.time_steps_s),
-            "columns": [{"type": type(codec).__name__, **state[0]} for codec, state in zip(self.columns, states, strict=True)],
+            "columns": [
+                {"type": type(codec).__name__, **state[0]} for codec, state in zip(self.columns, states, strict=True)
+            ],
         }
         arrays = {f"{k}.{name}": array for k, (_, state) in enumerate(states) for name, array in state.items()}
         write_state(folder, "codec", plain, arrays)
@@ -170,8 +187,7 @@ class TableCodec:
             codec_type = {"NumberCodec": NumberCodec, "CategoryCodec": CategoryCodec}[state.pop("type")]
             if "names" in state:
                 state["names"] = tuple(state["names"])
-            own = {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"{k}.")}
-            columns.append(codec_type(**state, **own))
+            columns.append(codec_type(**state, **under(f"{k}.", arrays)))
         return cls(
             schema=Schema.model_validate(plain["schema"]),
             columns=tuple(columns),
@@ -209,5 +225,7 @@ def _typed(values: np.ndarray, column: Column, time_step_s: int) -> pd.Series:
     if column.kind == "binary":
         return pd.Series(pd.to_numeric(values)).astype("Float64").astype(DTYPES["binary"])
     if column.kind == "integer":
-        return pd.Series(pd.array(np.where(np.isnan(values), 0, values).astype("int64"), dtype="Int64")).mask(np.isnan(values))
+        return pd.Series(pd.array(np.where(np.isnan(values), 0, values).astype("int64"), dtype="Int64")).mask(
+            np.isnan(values)
+        )
     return pd.Series(values, dtype=DTYPES[column.kind])

@@ -113,7 +113,9 @@ def _typed(column: Column, value: Any) -> pd.Series:
         typed = pd.to_numeric(text) if column.is_number or column.kind == "binary" else typed
         typed = conform(typed.to_frame(column.name), Schema(columns=(column,)))[column.name]
     except (ValueError, TypeError, DefinitionError):
-        raise OptionError(f"the condition on {column.name} must be a value that a {column.kind} column can have") from None
+        raise OptionError(
+            f"the condition on {column.name} must be a value that a {column.kind} column can have"
+        ) from None
     if column.is_number and typed.notna().all():
         low = -np.inf if column.minimum is None else column.minimum
         high = np.inf if column.maximum is None else column.maximum

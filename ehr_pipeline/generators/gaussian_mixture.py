@@ -28,7 +28,13 @@ class GaussianMixture:
 
     @classmethod
     def fit(
-        cls, points: Tensor, n_components: int, generator: torch.Generator, *, n_steps: int = 60, tolerance: float = 1e-3
+        cls,
+        points: Tensor,
+        n_components: int,
+        generator: torch.Generator,
+        *,
+        n_steps: int = 60,
+        tolerance: float = 1e-3,
     ) -> Self:
         """Expectation-maximisation from components spread over random points.
 
@@ -87,7 +93,7 @@ class GaussianMixture:
 
     def _coefficients(self) -> Tensor:
         """The log-density of each component as a linear form of the features, (k, n_features)."""
-        k, d = self.means.shape
+        d = self.means.shape[1]
         precision = torch.cholesky_inverse(self.factors)
         shift = (precision @ self.means[:, :, None]).squeeze(-1)
         log_det = self.factors.diagonal(dim1=1, dim2=2).log().sum(1)

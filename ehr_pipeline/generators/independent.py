@@ -15,12 +15,9 @@ from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.conditions import conditions_row, fixed
+from ehr_pipeline.generators.configs import IndependentConfig
 from ehr_pipeline.generators.persistence import read_state, write_state
 from ehr_pipeline.progress import Progress, Step
-
-
-class IndependentConfig(GeneratorConfig):
-    """Settings of `Independent`: none of its own; nothing is random in its fit."""
 
 
 class Independent(Generator):

@@ -14,13 +14,14 @@ No value is drawn beyond the one that `minimum_patients` patients reach, on eith
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from scipy.special import ndtri
 
-from ehr_pipeline.generators.number_segments import learn_segments
+from ehr_pipeline.generators.number_segments import as_segment, learn_segments
 
 MAXIMUM_DECIMALS = 6
 """A column with more digits than this is taken as having no resolution of its own."""
@@ -88,23 +89,26 @@ class NumberCodec:
         numbers, patients = values[present], subject_id[present]
         if decimals is None and len(numbers):
             decimals = infer_decimals(numbers)
-        numbers = _on_grid(np.clip(numbers, minimum, maximum) if len(numbers) else numbers, decimals)
+        minimum, maximum = _bound_on_grid(minimum, decimals, np.ceil), _bound_on_grid(maximum, decimals, np.floor)
+        if minimum is not None or maximum is not None:
+            numbers = np.clip(numbers, minimum, maximum)
+        numbers = _on_grid(numbers, decimals)
         if len(np.unique(patients)) < minimum_patients:
             if may_miss:
                 segments = np.empty((0, 3))
                 missing_share = 1.0
             else:
-                segments = _uninformed(numbers, minimum, maximum)
+                segments = _uninformed(numbers, minimum, maximum, decimals)
         else:
             segments = learn_segments(numbers, patients, decimals, minimum_patients)
         lower, upper, mass = segments.T
         ranks = np.concatenate([[0.0], np.cumsum(mass) / mass.sum()]) if len(mass) else np.zeros(1)
-        half_step = 0 if decimals is None else 0.5 * 10.0**-decimals
         is_heavy = lower == upper
+        lowest, highest = _outermost(lower, upper, is_heavy, decimals)
         return cls(
             decimals=decimals,
-            lowest=_inside(lower, is_heavy, half_step, first=True, bound=minimum),
-            highest=_inside(upper, is_heavy, -half_step, first=False, bound=maximum),
+            lowest=lowest,
+            highest=highest,
             lower=lower,
             upper=upper,
             segment_ranks=ranks,
@@ -170,7 +174,12 @@ class NumberCodec:
         segment = np.clip(segment, 0, len(self.lower) - 1)
         mass = self.segment_ranks[segment + 1] - self.segment_ranks[segment]
         position = np.clip((ranks - self.segment_ranks[segment]) / mass, 0.0, 1.0)
-        values = self.lower[segment] + position * (self.upper[segment] - self.lower[segment])
+        return self.nearest(self.lower[segment] + position * (self.upper[segment] - self.lower[segment]))
+
+    def nearest(self, values: np.ndarray) -> np.ndarray:
+        """The nearest values that may be drawn; NaN throughout if none may."""
+        if not self.n_number_levels:
+            return np.full(len(values), np.nan)
         return np.clip(_on_grid(values, self.decimals), self.lowest, self.highest)
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -193,25 +202,34 @@ def _on_grid(values: np.ndarray, decimals: int | None) -> np.ndarray:
     return values if decimals is None else np.round(values, decimals)
 
 
-def _inside(edges: np.ndarray, is_heavy: np.ndarray, inward: float, *, first: bool, bound: float | None) -> float:
-    """The outermost value that may be drawn: the outermost grid point inside the outermost segment."""
-    if not len(edges):
-        return 0.0
-    end = 0 if first else -1
-    edge = float(edges[end] if is_heavy[end] else edges[end] + inward)
-    if bound is None:
-        return edge
-    return max(edge, bound) if first else min(edge, bound)
+def _outermost(lower: np.ndarray, upper: np.ndarray, is_heavy: np.ndarray, decimals: int | None) -> tuple[float, float]:
+    """The outermost values that may be drawn: the outermost grid points inside the outermost segments."""
+    if not len(lower):
+        return 0.0, 0.0
+    half_step = 0.0 if decimals is None else 0.5 * 10.0**-decimals
+    lowest = lower[0] if is_heavy[0] else lower[0] + half_step
+    highest = upper[-1] if is_heavy[-1] else upper[-1] - half_step
+    lowest, highest = _on_grid(np.array([lowest, highest]), decimals).tolist()
+    return lowest, highest
 
 
-def _uninformed(numbers: np.ndarray, minimum: float | None, maximum: float | None) -> np.ndarray:
+def _bound_on_grid(bound: float | None, decimals: int | None, inward: Callable[[float], float]) -> float | None:
+    """A public bound, moved inward onto the grid."""
+    if bound is None or decimals is None:
+        return bound
+    steps = bound * 10.0**decimals
+    return float(np.round((inward(steps) if abs(steps - np.round(steps)) > 1e-6 else steps) / 10.0**decimals, decimals))
+
+
+def _uninformed(numbers: np.ndarray, minimum: float | None, maximum: float | None, decimals: int | None) -> np.ndarray:
     """One segment for a column that too few patients have: its public range, else one digit of the mean."""
     if minimum is not None and maximum is not None:
-        return np.array([[minimum, maximum, 1.0]])
+        return as_segment(minimum, maximum, decimals)
     mean = float(numbers.mean()) if len(numbers) else 0.0
-    digits = -int(np.floor(np.log10(abs(mean)))) if mean else 0
-    value = float(np.clip(round(mean, digits), minimum, maximum))
-    return np.array([[value, value, 1.0]])
+    value = round(mean, -int(np.floor(np.log10(abs(mean))))) if mean else 0.0
+    value = max(value, minimum) if minimum is not None else value
+    value = min(value, maximum) if maximum is not None else value
+    return as_segment(value, value, decimals)
 
 
 def _level_starts(

@@ -43,8 +43,7 @@ def learn_segments(
     """
     index, n_of_patients = _patient_index(patients)
     if n_of_patients < 2 * minimum_patients:
-        lower, upper = np.quantile(numbers, [0.25, 0.75])
-        return np.array([[lower, upper, len(numbers)]])
+        return as_segment(*np.quantile(numbers, [0.25, 0.75]), decimals)
     values, inverse, n_rows = np.unique(numbers, return_inverse=True, return_counts=True)
     n_patients = _patients_per_value(inverse, index, n_rows)
     low, high = _shared_extremes(numbers, index, n_of_patients, minimum_patients)
@@ -73,6 +72,15 @@ def learn_segments(
     pieces[-1].mass += above
     lower, upper = _edges(values, pieces, decimals)
     return np.column_stack([lower, upper, [piece.mass for piece in pieces]])
+
+
+def as_segment(first: float, last: float, decimals: int | None) -> np.ndarray:
+    """One segment from `first` to `last`: float64 of shape (1, 3)."""
+    if decimals is None or first == last:
+        return np.array([[first, last, 1.0]])
+    first, last = np.round([first, last], decimals)
+    half_step = 0.5 * 10.0**-decimals
+    return np.array([[first - half_step, last + half_step, 1.0]])
 
 
 def _patient_index(patients: np.ndarray) -> tuple[np.ndarray | None, int]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
+
+Value = TypeVar("Value")
 
 
 def write_state(folder: Path, name: str, plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -25,3 +27,8 @@ def read_state(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, np.nd
     """Read what `write_state` wrote."""
     plain = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     return plain, load_file(folder / f"{name}.safetensors")
+
+
+def under(prefix: str, entries: dict[str, Value]) -> dict[str, Value]:
+    """The entries whose name starts with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in entries.items() if name.startswith(prefix)}

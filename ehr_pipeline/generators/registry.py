@@ -10,7 +10,8 @@ import importlib
 from dataclasses import dataclass
 
 from ehr_pipeline.errors import OptionError
-from ehr_pipeline.generators.base import Generator
+from ehr_pipeline.generators import configs
+from ehr_pipeline.generators.base import Generator, GeneratorConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,21 +24,30 @@ class Entry:
         How the report and the UI name it.
     path
         `module:Class`, imported when first used.
+    config_type
+        Its settings, there without importing it.
     by_default
         Whether it runs when no generator is named.
     """
 
     title: str
     path: str
+    config_type: type[GeneratorConfig]
     by_default: bool
 
 
 GENERATORS: dict[str, Entry] = {
     "independent": Entry(
-        title="Independent columns", path="ehr_pipeline.generators.independent:Independent", by_default=True
+        title="Independent columns",
+        path="ehr_pipeline.generators.independent:Independent",
+        config_type=configs.IndependentConfig,
+        by_default=True,
     ),
     "tabular_vae": Entry(
-        title="Variational autoencoder", path="ehr_pipeline.generators.tabular_vae:TabularVAE", by_default=True
+        title="Variational autoencoder",
+        path="ehr_pipeline.generators.tabular_vae:TabularVAE",
+        config_type=configs.TabularVAEConfig,
+        by_default=True,
     ),
 }
 

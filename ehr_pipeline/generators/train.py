@@ -57,6 +57,7 @@ def train(
     config: GeneratorConfig | None,
     folder: GeneratorFolder,
     progress: Progress | None = None,
+    *,
     budget: Budget | None = None,
 ) -> TrainingSummary:
     """Fit the generator `name` and put it into `folder.model` in one step.

@@ -11,33 +11,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from ehr_pipeline.errors import CheckFailed, OptionError, ResourceShort
-from ehr_pipeline.generators.base import Device, GeneratorConfig
+from ehr_pipeline.generators.base import Device
 from ehr_pipeline.generators.checkpoint import Checkpoint, TrainingState
+from ehr_pipeline.generators.configs import TrainedConfig
 from ehr_pipeline.progress import Progress, Step, silent
 
 FEWEST_PATIENTS_TO_VALIDATE = 20
 N_EPOCHS_AT_LEAST = 40
 """On small tables an epoch is several passes, so that there are about this many, whatever the table's size."""
-
-
-class TrainedConfig(GeneratorConfig):
-    """Settings of every generator that trains a network by `train_network`."""
-
-    updates: int = Field(3000, ge=1, description="gradient steps at most; large tables get two passes at least")
-    batch_rows: int = Field(512, ge=1, description="rows per gradient step; small tables take fewer")
-    learning_rate: float = Field(2e-3, gt=0, description="AdamW's rate at the start; falls to zero as a cosine")
-    weight_decay: float = Field(1e-3, ge=0, description="AdamW's pull of the weights towards zero")
-    clip_norm: float = Field(1.0, gt=0, description="longest gradient, as an Euclidean norm over all weights")
-    patience: int = Field(8, ge=1, description="epochs without a better validation loss before training stops")
-    validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of patients held back for validation")
 
 
 class Network(nn.Module):
@@ -92,6 +79,11 @@ def enough_memory(task: str, mend: str) -> Iterator[None]:
         raise ResourceShort(f"{task}: memory ran out; {mend}") from None
 
 
+def data_tensors(device: torch.device, *arrays: np.ndarray) -> tuple[Tensor, ...]:
+    """The arrays as tensors that stay on the device for the whole training."""
+    return tuple(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays)
+
+
 def train_network(
     network: Network,
     data: tuple[Tensor, ...],
@@ -135,7 +127,7 @@ def train_network(
     progress, started, first_epoch = progress or silent, time.monotonic(), state.epoch
     while state.epoch < plan.n_epochs and not state.is_over(config.patience):
         epoch_started = time.monotonic()
-        loss = _train_epoch(network, optimizer, data, training, state.epoch, plan, config)
+        loss = _train_epoch(state, data, training, plan, config)
         record = {"epoch": state.epoch + 1, "loss": loss}
         if len(validation):
             record["validation_loss"] = _validate(network, data, validation, plan.batch_rows)
@@ -147,7 +139,9 @@ def train_network(
             checkpoint.keep(state)
         values = {name: value for name, value in record.items() if name != "epoch"}
         elapsed_s = (time.monotonic() - started) * state.epoch / (state.epoch - first_epoch)
-        progress(Step(task=task, done=state.epoch, total=plan.n_epochs, unit="epoch", elapsed_s=elapsed_s, values=values))
+        progress(
+            Step(task=task, done=state.epoch, total=plan.n_epochs, unit="epoch", elapsed_s=elapsed_s, values=values)
+        )
     state.load_best()
     network.eval()
     return state.history
@@ -193,20 +187,14 @@ def split_rows(subject_id: np.ndarray, config: TrainedConfig) -> tuple[np.ndarra
 
 
 def _train_epoch(
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    data: tuple[Tensor, ...],
-    training: Tensor,
-    epoch: int,
-    plan: Plan,
-    config: TrainedConfig,
+    state: TrainingState, data: tuple[Tensor, ...], training: Tensor, plan: Plan, config: TrainedConfig
 ) -> float:
     """One epoch; returns the mean loss of its rows."""
-    network.train()
+    network, optimizer = state.network.train(), state.optimizer
     total = torch.zeros((), device=training.device)
     n_updates = plan.n_epochs * plan.updates_per_epoch
     for k, rows in enumerate(_batches(training, plan)):
-        share_done = (epoch * plan.updates_per_epoch + k) / n_updates
+        share_done = (state.epoch * plan.updates_per_epoch + k) / n_updates
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * share_done))
         loss = network.losses(*(tensor[rows] for tensor in data), share_done=share_done).mean()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pandas as pd
@@ -19,7 +18,7 @@ from ehr_pipeline.errors import SourceError
 from ehr_pipeline.ingest.reading import plain_error
 from ehr_pipeline.ingest.summary import IngestSummary
 from ehr_pipeline.mimic.tables import Reference, Table, tables
-from ehr_pipeline.validation import Expectation, Severity, validate
+from ehr_pipeline.validation import Expectation, Severity, Verdict, validate
 
 CHECKS = ("columns", "keys", "references", "rows")
 
@@ -53,7 +52,7 @@ class CheckResult:
 
 
 def count_columns(con: duckdb.DuckDBPyConnection, table: Table) -> list[Count]:
-    """Columns that are absent or of another type, empty cells where none may be, numbers that are not finite."""
+    """Columns that are absent or of another type; if none is, what `count_cells` counts."""
     schema, name = table.name.split(".")
     present = con.execute(
         "SELECT column_name, data_type FROM duckdb_columns() "
@@ -63,11 +62,16 @@ def count_columns(con: duckdb.DuckDBPyConnection, table: Table) -> list[Count]:
     missing = [column.name for column in table.columns if (column.name, column.type) not in present]
     if missing:
         return [Count(f"column {missing[0]} is absent or of another type", len(table.columns), len(missing))]
+    return count_cells(con, table)
+
+
+def count_cells(con: duckdb.DuckDBPyConnection, table: Table) -> list[Count]:
+    """Empty cells where none may be, NaN and infinity."""
     tests = {f"{column.name} is empty": f"{column.name} IS NULL" for column in table.columns if column.not_null}
     tests |= {
-        f"{column.name} is not a finite number": f"NOT isfinite({column.name})"
+        f"{column.name} is not finite": f"NOT isfinite({column.name})"
         for column in table.columns
-        if column.is_float
+        if column.may_be_infinite
     }
     filters = "".join(f", count(*) FILTER (WHERE {test})" for test in tests.values())
     n_rows, *failed = con.execute(f"SELECT count(*){filters} FROM {table.name}").fetchone()
@@ -90,7 +94,13 @@ def count_references(con: duckdb.DuckDBPyConnection, table: Table) -> list[Count
 
     A reference to a table without rows is not counted: the source doesn't have that table.
     """
-    return [_count_reference(con, table, reference) for reference in table.references if _has_rows(con, reference)]
+    counts = []
+    for reference in table.references:
+        n_checked, n_orphans, has_target = con.execute(_reference_sql(table, reference)).fetchone()
+        if has_target:
+            fault = f"{', '.join(reference.columns)} is not in {reference.table}"
+            counts.append(Count(fault, n_checked, n_orphans, "critical" if reference.strict else "warning"))
+    return counts
 
 
 def count_rows(con: duckdb.DuckDBPyConnection, table: Table, n_read: int) -> list[Count]:
@@ -103,7 +113,7 @@ def count_rows(con: duckdb.DuckDBPyConnection, table: Table, n_read: int) -> lis
 
 
 def refuse_table(con: duckdb.DuckDBPyConnection, table: Table, path: Path) -> None:
-    """Refuse a file whose table has an empty cell where none may be, or a key twice.
+    """Refuse a file whose table has an empty cell where none may be, NaN, infinity, or a key twice.
 
     Raises
     ------
@@ -111,7 +121,7 @@ def refuse_table(con: duckdb.DuckDBPyConnection, table: Table, path: Path) -> No
         The first fault, with its count.
     """
     try:
-        counts = count_columns(con, table) + count_keys(con, table)
+        counts = count_cells(con, table) + count_keys(con, table)
     except duckdb.Error as error:
         raise plain_error(error, str(path)) from None
     for count in counts:
@@ -180,49 +190,55 @@ def _counts(count: Callable[..., list[Count]], con: duckdb.DuckDBPyConnection, t
 
 
 def _verdicts(counted: dict[tuple[str, str], list[Count] | None]) -> dict[tuple[str, str], CheckResult]:
-    """Great Expectations' verdict on each (table, check): no failure may have been counted.
-
-    A check that could not be counted has no column in the frame, and fails for that.
-    """
-    failures: dict[str, list[int]] = {}
-    expectations = []
-    for (table, check), counts in counted.items():
-        for severity in ("critical", "warning"):
-            column = f"{table} {check} {severity}"
-            if counts is not None:
-                failures[column] = [sum(count.n_failed for count in counts if count.severity == severity)]
-            arguments: dict[str, Any] = {"column": column, "min_value": 0, "max_value": 0}
-            expectations.append(
-                Expectation(check=column, type="ExpectColumnValuesToBeBetween", arguments=arguments, severity=severity)
-            )
-    verdicts = {verdict.check: verdict for verdict in validate(pd.DataFrame(failures), expectations)}
+    """Great Expectations' verdict on each (table, check), and the counts behind it."""
     results = {}
-    for (table, check), counts in counted.items():
-        of_check = [verdicts[f"{table} {check} {severity}"] for severity in ("critical", "warning")]
-        failed = [count for count in counts or () if count.n_failed]
-        results[table, check] = CheckResult(
-            check=check,
-            passed=all(verdict.passed for verdict in of_check),
-            could_run=all(verdict.could_run for verdict in of_check),
-            severity="critical" if not of_check[0].passed else "warning" if not of_check[1].passed else "critical",
-            n_checked=sum(count.n_checked for count in counts or ()),
-            n_failed=sum(count.n_failed for count in failed),
-            details=tuple(f"{count.fault}: {count.n_failed:,} of {count.n_checked:,}" for count in failed),
-        )
+    for check in CHECKS:  # a few at a time: the cost of a call grows with the square of its expectations
+        of_check = {table: counts for (table, of), counts in counted.items() if of == check}
+        verdicts = _validate_counts(of_check)
+        for table, counts in of_check.items():
+            failed = [count for count in counts or () if count.n_failed]
+            fatal = [verdict for verdict in verdicts[table] if not verdict.passed and verdict.severity == "critical"]
+            results[table, check] = CheckResult(
+                check=check,
+                passed=all(verdict.passed for verdict in verdicts[table]),
+                could_run=all(verdict.could_run for verdict in verdicts[table]),
+                severity="warning" if failed and not fatal else "critical",
+                n_checked=sum(count.n_checked for count in counts or ()),
+                n_failed=sum(count.n_failed for count in failed),
+                details=tuple(f"{count.fault}: {count.n_failed:,} of {count.n_checked:,}" for count in failed),
+            )
     return results
 
 
-def _has_rows(con: duckdb.DuckDBPyConnection, reference: Reference) -> bool:
-    return con.execute(f"SELECT 1 FROM {reference.table} LIMIT 1").fetchone() is not None
+def _validate_counts(counted: dict[str, list[Count] | None]) -> dict[str, list[Verdict]]:
+    """Per table: no failure was counted. What could not be counted is no column, and fails for that."""
+    failures: dict[str, list[int]] = {}
+    expectations = []
+    for table, counts in counted.items():
+        severities = {"critical", *(count.severity for count in counts or ())}
+        for severity in sorted(severities):
+            column = f"{table}, {severity}"
+            if counts is not None:
+                failures[column] = [sum(count.n_failed for count in counts if count.severity == severity)]
+            expectations.append(
+                Expectation(
+                    check=table,
+                    type="ExpectColumnValuesToBeBetween",
+                    arguments={"column": column, "min_value": 0, "max_value": 0},
+                    severity=severity,
+                )
+            )
+    verdicts = validate(pd.DataFrame(failures), expectations)
+    return {table: [verdict for verdict in verdicts if verdict.check == table] for table in counted}
 
 
-def _count_reference(con: duckdb.DuckDBPyConnection, table: Table, reference: Reference) -> Count:
-    pairs = list(zip(reference.columns, reference.table_columns, strict=True))
+def _reference_sql(table: Table, reference: Reference) -> str:
+    """SQL of: references, those that lead nowhere, whether the table that they name has rows."""
+    pairs = zip(reference.columns, reference.table_columns, strict=True)
     known = " AND ".join(f"child.{column} IS NOT NULL" for column in reference.columns)
     equal = " AND ".join(f"child.{column} = parent.{parent}" for column, parent in pairs)
-    (n_checked,) = con.execute(f"SELECT count(*) FROM {table.name} AS child WHERE {known}").fetchone()
-    (n_orphans,) = con.execute(
-        f"SELECT count(*) FROM {table.name} AS child ANTI JOIN {reference.table} AS parent ON {equal} WHERE {known}"
-    ).fetchone()
-    fault = f"{', '.join(reference.columns)} is not in {reference.table}"
-    return Count(fault, n_checked, n_orphans, "critical" if reference.strict else "warning")
+    child, parent = f"{table.name} AS child", f"{reference.table} AS parent"
+    return (
+        f"SELECT (SELECT count(*) FROM {child} WHERE {known}), "
+        f"(SELECT count(*) FROM {child} ANTI JOIN {parent} ON {equal} WHERE {known}), EXISTS (FROM {parent})"
+    )

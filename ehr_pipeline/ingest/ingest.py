@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -142,6 +141,6 @@ def _notes(
         "rows without a time, not in the event stream": [
             f"{short[name]} {n_rows:,}" for name, n_rows in stream.undated.items()
         ],
-        "references that lead nowhere, as in MIMIC-IV itself": warnings,
+        "references that lead nowhere, of those that MIMIC-IV leaves open": warnings,
     }
     return tuple(f"{what}: {', '.join(names)}" for what, names in listed.items() if names)

@@ -53,10 +53,10 @@ def read_into_table(con: duckdb.DuckDBPyConnection, file: SourceFile) -> int:
     try:
         if file.is_parquet:
             _refuse_casts(con, file)
-        con.execute(f"INSERT INTO {file.table.name} ({columns}) SELECT {columns} FROM {_relation(file)}")
+        insert = f"INSERT INTO {file.table.name} ({columns}) SELECT {columns} FROM {_relation(file)}"
+        (n_rows,) = con.execute(insert).fetchone()
         if not file.is_parquet:
             _refuse_faults(con, file)
-        (n_rows,) = con.execute(f"SELECT count(*) FROM {file.table.name}").fetchone()
     except duckdb.Error as error:
         raise plain_error(error, f"{file.path}") from None
     return n_rows
@@ -66,9 +66,9 @@ def plain_error(error: duckdb.Error, what: str) -> EhrPipelineError:
     """What a DuckDB error means for `what`, without a word of its message."""
     text = str(error).lower()
     if any(sign in text for sign in ("no space left", "disk quota", "file too large", "max_temp_directory_size")):
-        return ResourceShort(f"the disk is full at {what}; free space and repeat, what was there before is whole")
+        return ResourceShort(f"the data folder's disk is full, at {what}; free space and repeat, nothing was lost")
     if isinstance(error, duckdb.OutOfMemoryException):
-        return ResourceShort(f"memory ran out at {what}; repeat with less else running")
+        return ResourceShort(f"memory ran out, at {what}; repeat with less else running, nothing was lost")
     if "gzip" in text or "inflate" in text:
         return SourceError(f"{what} is a truncated or damaged gzip file; copy it again")
     if "permission denied" in text:
@@ -92,19 +92,22 @@ def _relation(file: SourceFile) -> str:
 
 
 def _refuse_faults(con: duckdb.DuckDBPyConnection, file: SourceFile) -> None:
-    """Refuse the file if DuckDB set rows aside; only their place and kind of fault are looked at."""
+    """Refuse the file if DuckDB set rows aside; only their place and kind of fault are looked at.
+
+    The first faulty file is the last one read, so what stands there is of this file.
+    """
     # A row that is broken as a whole has bad cells as a consequence, so that fault is named first.
     faults = con.execute(
         "SELECT line, column_name, error_type::VARCHAR FROM reject_errors "
         "ORDER BY line, error_type::VARCHAR = 'CAST', column_idx"
     ).fetchall()
-    con.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
     if not faults:
         return
     row, column, kind = faults[0]
     what = _FAULTS.get(kind) or f"has no {_kind(file.table[column])} in column {column}"
     n_rows = len({fault[0] for fault in faults})
-    more = f" ({n_rows - 1:,}{' or more' if len(faults) >= _MAX_FAULTS else ''} more rows are like it)" if n_rows > 1 else ""
+    limit = " or more" if len(faults) >= _MAX_FAULTS else ""
+    more = f" ({n_rows:,}{limit} rows have faults)" if n_rows > 1 else ""
     raise SourceError(f"{file.path}: row {row} {what}{more}")
 
 
@@ -114,7 +117,7 @@ def _refuse_casts(con: duckdb.DuckDBPyConnection, file: SourceFile) -> None:
     present = {name.lower(): (name, type_) for name, type_, *_ in con.execute(f"DESCRIBE FROM {relation}").fetchall()}
     for column in file.table.columns:
         name, type_ = present[column.name]
-        if type_ == column.type or column.type == "VARCHAR":
+        if column.type in (type_, "VARCHAR"):
             continue
         quoted = '"' + name.replace('"', '""') + '"'
         n_failed, first = con.execute(

@@ -6,6 +6,7 @@ schema. What does not: which row becomes which event (`mimic/events.yaml`).
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -63,13 +64,13 @@ def _subject_ranges(con: duckdb.DuckDBPyConnection, rows_per_file: int) -> list[
     bounds = [last for (last,) in lasts[:-1]]
     if not bounds:
         return ["TRUE"]
-    between = [f"subject_id > {low} AND subject_id <= {high}" for low, high in zip(bounds, bounds[1:], strict=False)]
+    between = [f"subject_id > {low} AND subject_id <= {high}" for low, high in itertools.pairwise(bounds)]
     return [f"subject_id <= {bounds[0]}", *between, f"subject_id > {bounds[-1]}"]
 
 
 def _write_file(con: duckdb.DuckDBPyConnection, path: Path, subjects: str) -> None:
     """Write one file, a batch at a time. Arrow writes it, so that the schema is the record's to the letter."""
-    batches = con.execute(f"SELECT * FROM ({events_sql(subjects=subjects)}) ORDER BY {_ORDER}").to_arrow_reader(
+    batches = con.sql(f"SELECT * FROM ({events_sql(subjects=subjects)}) ORDER BY {_ORDER}").to_arrow_reader(
         ROWS_PER_BATCH
     )
     with pq.ParquetWriter(path, EVENT_SCHEMA, compression="zstd") as writer:

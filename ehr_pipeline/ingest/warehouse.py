@@ -26,10 +26,16 @@ from ehr_pipeline.progress import Progress, Step
 
 @contextlib.contextmanager
 def open_to_build(database: Path, spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A new database at `database`; what doesn't fit in half of the memory is spilled to `spill`."""
+    """A new database at `database`; what doesn't fit in half of the memory is spilled to `spill`.
+
+    An error of DuckDB's inside the block becomes one of ours, without its words.
+    """
     con = duckdb.connect(database, config=_settings(spill))
     try:
         yield con
+        con.execute("CHECKPOINT")  # here, where a full disk can still be told, and not while closing
+    except duckdb.Error as error:
+        raise plain_error(error, "the new warehouse") from None
     finally:
         con.close()
 
@@ -55,9 +61,7 @@ def connect(data: storage.DataFolder) -> Iterator[duckdb.DuckDBPyConnection]:
             con.close()
 
 
-def fill(
-    con: duckdb.DuckDBPyConnection, files: tuple[SourceFile, ...], progress: Progress
-) -> dict[str, TableSummary]:
+def fill(con: duckdb.DuckDBPyConnection, files: tuple[SourceFile, ...], progress: Progress) -> dict[str, TableSummary]:
     """Create every table and read the files into theirs, each checked by itself as soon as it is read.
 
     Raises
@@ -65,13 +69,10 @@ def fill(
     SourceError, ResourceShort
         As `reading.read_into_table` and `checks.refuse_table` do.
     """
-    try:
-        for schema in SCHEMAS.values():
-            con.execute(f"CREATE SCHEMA {schema}")
-        for table in tables().values():
-            con.execute(table.create_sql())
-    except duckdb.Error as error:
-        raise plain_error(error, "the new warehouse") from None
+    for schema in SCHEMAS.values():
+        con.execute(f"CREATE SCHEMA {schema}")
+    for table in tables().values():
+        con.execute(table.create_sql())
     begin = time.monotonic()
     n_rows = {}
     for done, file in enumerate(files, start=1):

@@ -45,9 +45,9 @@ class Column:
     not_null: bool
 
     @property
-    def is_float(self) -> bool:
-        """Whether values may be fractions, and so NaN or infinite."""
-        return self.type in ("DOUBLE", "FLOAT")
+    def may_be_infinite(self) -> bool:
+        """Whether its type has values that are no number or moment: NaN and infinity."""
+        return self.type in ("DOUBLE", "FLOAT", "TIMESTAMP", "DATE")
 
 
 @dataclass(frozen=True)

@@ -55,5 +55,6 @@ def _values(kind: EventKind) -> dict[str, str]:
 
 def _number_text() -> str:
     """A float32 as people write it: no `.0` behind whole numbers."""
-    whole = "numeric_value = trunc(numeric_value) AND abs(numeric_value) < 1e7"
-    return f"CASE WHEN {whole} THEN CAST(CAST(numeric_value AS BIGINT) AS VARCHAR) ELSE CAST(numeric_value AS VARCHAR) END"
+    is_whole = "numeric_value = trunc(numeric_value) AND abs(numeric_value) < 1e7"
+    whole = "CAST(CAST(numeric_value AS BIGINT) AS VARCHAR)"
+    return f"CASE WHEN {is_whole} THEN {whole} ELSE CAST(numeric_value AS VARCHAR) END"

@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from ehr_pipeline.errors import CheckFailed, DefinitionError, NotReady
-from ehr_pipeline.report.inputs import ReportInputs
+from ehr_pipeline.report.inputs import GeneratorFacts, ReportInputs
 from ehr_pipeline.report.lint import claims, lint, texts
 from ehr_pipeline.report.scores import report_scores
-from ehr_pipeline.report.smallcells import protect
+from ehr_pipeline.report.smallcells import HIDDEN, is_small, protect
 from ehr_pipeline.report.view import view
 from ehr_pipeline.storage import CohortFolder, write_json, write_text
 
@@ -45,9 +45,7 @@ def build_report(inputs: ReportInputs) -> Report:
     if not inputs.generators:
         raise NotReady(f"cohort {inputs.cohort.name} has no evaluated generator to report on; evaluate one first")
     _refuse_claims(inputs)
-    shown = replace(
-        inputs, generators=tuple(replace(one, evaluation=protect(one.evaluation)) for one in inputs.generators)
-    )
+    shown = replace(inputs, generators=tuple(_protected(one) for one in inputs.generators))
     html = _render(view(shown))
     said = lint(html)
     if said:
@@ -61,14 +59,22 @@ def write_report(report: Report, folder: CohortFolder) -> Path:
     return write_text(folder.report_page, report.html)
 
 
+def _protected(generator: GeneratorFacts) -> GeneratorFacts:
+    """The generator with small cells hidden, also among its facts (`n_patients`, `n_rows`)."""
+    facts = {
+        name: HIDDEN if name.startswith("n_") and is_small(value) else value for name, value in generator.facts.items()
+    }
+    return replace(generator, evaluation=protect(generator.evaluation), facts=facts)
+
+
 def _refuse_claims(inputs: ReportInputs) -> None:
     """Refuse user text that would put a claim on the page; the message names its place, not its words."""
     for where, text in texts(_plain(inputs)):
         found = claims(text)
         if found:
+            said = ", ".join(repr(name) for name in found)
             raise DefinitionError(
-                f"cohort {inputs.cohort.name}: {where} says {', '.join(repr(name) for name in found)}, which no report can show; "
-                "reword it"
+                f"cohort {inputs.cohort.name}: {where} says {said}, which no report can show; reword it"
             )
 
 

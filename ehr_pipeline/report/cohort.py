@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from ehr_pipeline.cohort import CohortDefinition
+from ehr_pipeline.cohort.summary import load_summary
 from ehr_pipeline.errors import NotReady
 from ehr_pipeline.evaluate.cohort import data_hashes
 from ehr_pipeline.evaluate.result import Evaluation
@@ -56,7 +57,7 @@ def report_cohort(
     if not generators:
         raise NotReady(f"cohort {definition.name} has no scores for its present tables; evaluate a generator first")
     inputs = ReportInputs(
-        cohort=_cohort(folder, definition),
+        cohort=_cohort(data, definition),
         schema=Schema.model_validate(read_json(folder.schema)),
         lineage=_lineage(data, folder, generators, clock()),
         generators=generators,
@@ -91,8 +92,8 @@ def _generator(folder: CohortFolder, name: str) -> GeneratorFacts | None:
     )
 
 
-def _cohort(folder: CohortFolder, definition: CohortDefinition) -> CohortFacts:
-    counts = read_json(folder.summary)
+def _cohort(data: DataFolder, definition: CohortDefinition) -> CohortFacts:
+    counts = load_summary(data, definition.name)
     text = yaml.safe_dump(definition.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
     return CohortFacts(
         name=definition.name,
@@ -100,11 +101,11 @@ def _cohort(folder: CohortFolder, definition: CohortDefinition) -> CohortFacts:
         description=definition.description or "",
         definition=text,
         definition_sha256=definition.fingerprint,
-        n_patients=counts["n_subjects"],
-        n_train=counts["n_train"],
-        n_holdout=counts["n_holdout"],
-        is_small=counts["is_small"],
-        flow=[FlowStep(label=step["label"], n_left=step["n_left"]) for step in counts["flow"]],
+        n_patients=counts.n_patients,
+        n_train=counts.n_train_patients,
+        n_holdout=counts.n_holdout_patients,
+        is_small=counts.is_small,
+        flow=[FlowStep(label=step.criterion, n_left=step.n_patients) for step in counts.flow],
     )
 
 

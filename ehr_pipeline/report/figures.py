@@ -62,16 +62,14 @@ def distributions(schema: Schema, generators: Sequence[GeneratorFacts]) -> list[
 def _column_figure(schema: Schema, name: str, columns: Sequence[tuple[int, str, ColumnComparison]]) -> Figure:
     title = column_title(schema, name)
     first = columns[0][2]
-    lines = []
-    if first.unit:
-        lines.append(first.unit)
+    lines = [" · ".join(part for part in (name if name != title else "", first.unit or "") if part)]
     distances = " · ".join(number(column.distance) for *_, column in columns)
     kind = "KS" if first.bins is not None and first.levels is None else "distance"
     lines.append(f"{kind} {distances} (floor {number(first.distance_floor)})")
     if any(share for *_, column in columns for share in column.missing_share.values()):
         synthetic = " · ".join(percent(column.missing_share.get("synthetic")) for *_, column in columns)
         lines.append(f"missing: real {percent(first.missing_share.get('train'))}, synthetic {synthetic}")
-    return Figure(title=title, picture=distribution(title, columns), lines=tuple(lines))
+    return Figure(title=title, picture=distribution(title, columns), lines=tuple(line for line in lines if line))
 
 
 def column_title(schema: Schema, name: str) -> str:
@@ -79,7 +77,9 @@ def column_title(schema: Schema, name: str) -> str:
     return (schema[name].title if name in schema else None) or name
 
 
-def correlations(generators: Sequence[GeneratorFacts]) -> list[tuple[str, list[Figure], list[tuple[str, float, float]]]]:
+def correlations(
+    generators: Sequence[GeneratorFacts],
+) -> list[tuple[str, list[Figure], list[tuple[str, float, float]]]]:
     """Per generator: its title, three matrices (real, synthetic, difference), and the pairs that differ most."""
     found = []
     for place, generator in enumerate(generators):
@@ -121,15 +121,10 @@ def worst_pairs(comparison: CorrelationComparison) -> list[tuple[str, float, flo
 
 def two_sample(generators: Sequence[GeneratorFacts]) -> Figure | None:
     """ROC curves of telling real rows from synthetic ones; in ink, real rows from other real rows."""
-    curves = [
-        (place, generator.evaluation.two_sample[0])
-        for place, generator in enumerate(generators)
-        if generator.evaluation.two_sample
-    ]
-    if not curves:
+    found = [(place, generator.evaluation.two_sample) for place, generator in enumerate(generators)]
+    if not any(curves for _, curves in found):
         return None
-    references = [g.evaluation.two_sample[1] for g in generators if len(g.evaluation.two_sample) > 1]
-    return _roc_figure("Can a classifier tell them apart?", references[0] if references else None, generators, curves)
+    return _roc_figure("Can a classifier tell them apart?", generators, found)
 
 
 def utility(generators: Sequence[GeneratorFacts]) -> list[Figure]:
@@ -139,22 +134,18 @@ def utility(generators: Sequence[GeneratorFacts]) -> list[Figure]:
         for task in generator.evaluation.tasks:
             target = task.target if task.level is None else f"{task.target} = {task.level}"
             tasks.setdefault((target, task.model), []).append((place, task.curves))
-    figures = []
-    for (target, model), found in tasks.items():
-        references = [curve for _, curves in found for curve in curves[:1]]
-        trained = [(place, curves[1]) for place, curves in found if len(curves) > 1]
-        figures.append(
-            _roc_figure(f"{target}, {model} model", references[0] if references else None, generators, trained)
-        )
-    return figures
+    return [_roc_figure(f"{target}, {model} model", generators, found) for (target, model), found in tasks.items()]
 
 
 def _roc_figure(
-    title: str, reference: Curve | None, generators: Sequence[GeneratorFacts], curves: Sequence[tuple[int, Curve]]
+    title: str, generators: Sequence[GeneratorFacts], found: Sequence[tuple[int, Sequence[Curve]]]
 ) -> Figure:
-    lines = [] if reference is None else [f"real {number(reference.auc)}"]
-    lines += [f"{generators[place].title} {number(curve.auc)}" for place, curve in curves]
-    return Figure(title=title, picture=roc(f"ROC: {title}", reference, curves), lines=("AUC: " + ", ".join(lines),))
+    """Every generator's own curve; in ink one of real rows, which is the same for all."""
+    synthetic = [(place, curve) for place, curves in found for curve in curves if "synthetic" in curve.label]
+    real = next((curve for _, curves in found for curve in curves if "synthetic" not in curve.label), None)
+    lines = [] if real is None else [f"AUC {number(real.auc)} real"]
+    lines += [f"AUC {number(curve.auc)} {generators[place].title}" for place, curve in synthetic]
+    return Figure(title=title, picture=roc(f"ROC: {title}", real, synthetic), lines=tuple(lines))
 
 
 MEASURES = {"log_odds": "Log-odds ratio", "risk_difference": "Risk difference"}

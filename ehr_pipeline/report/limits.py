@@ -32,9 +32,9 @@ def limits(inputs: ReportInputs) -> list[str]:
     found = []
     if cohort.is_small:
         found.append(
-            f"The cohort is small ({patients(cohort.n_patients)} patients, {patients(cohort.n_holdout)} of them held out). "
-            "Intervals are wide, floors are noisy, and attacks may be too weak to find anything. Read no verdict here "
-            "as an honest result about the generators."
+            f"The cohort is small ({patients(cohort.n_patients)} patients, {patients(cohort.n_holdout)} of them held "
+            "out). Intervals are wide, floors are noisy, and attacks may be too weak to find anything. Read no verdict "
+            "here as an honest result about the generators."
         )
     found += [
         "The generators have no formal privacy guarantee. Attacks show leaks where they find some; finding none "
@@ -45,11 +45,13 @@ def limits(inputs: ReportInputs) -> list[str]:
         "is internal.",
         "Synthetic rows are not new patients. Adding more of them makes intervals narrower, not conclusions truer; an "
         "analysis should be repeated on real records before anyone acts on it.",
-        f"Numbers of fewer than {SMALL_CELL} patients are hidden, with further cells where a hidden one could be worked out. "
-        "Rare groups are therefore judged least, and they are the easiest to recognise.",
+        f"Numbers of fewer than {SMALL_CELL} patients are hidden, with further cells where a hidden one could be "
+        "worked out. Rare groups are therefore judged least, and they are the easiest to recognise.",
         "One training run with one seed stands for each generator; another seed would give somewhat other numbers.",
     ]
-    if not any("link" in attack.name.lower() for generator in inputs.generators for attack in generator.evaluation.attacks):
+    if not any(
+        "link" in attack.name.lower() for generator in inputs.generators for attack in generator.evaluation.attacks
+    ):
         found.append("Linking the synthetic table with another data set about the same people was not attacked.")
     found.append(_truth_limit(inputs))
     found += _left_out(inputs)
@@ -61,8 +63,8 @@ def limits(inputs: ReportInputs) -> list[str]:
 def _truth_limit(inputs: ReportInputs) -> str:
     if inputs.lineage.is_simulated:
         return (
-            "The source is a simulated hospital whose true treatment effect is known. What is shown here is how the method "
-            "does on data with known truth; it says nothing about any real hospital."
+            "The source is a simulated hospital whose true treatment effect is known. What is shown here is how the "
+            "method does on data with known truth; it says nothing about any real hospital."
         )
     return (
         "On real records nobody knows the true treatment effect. An agreement between real and synthetic estimates is "
@@ -76,7 +78,8 @@ def _left_out(inputs: ReportInputs) -> list[str]:
         if generator.evaluation.left_out:
             by_columns.setdefault(tuple(generator.evaluation.left_out), []).append(generator.title)
     return [
-        f"{', '.join(names)}: left out {', '.join(columns)}, which cannot be written by this kind of generator."
+        f"{', '.join(names)}: not compared are {', '.join(columns)} (text, identifiers, or columns that the generator "
+        "does not write)."
         for columns, names in by_columns.items()
     ]
 

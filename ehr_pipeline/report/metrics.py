@@ -35,7 +35,9 @@ class Glossary(BaseModel):
 @functools.cache
 def glossary() -> Glossary:
     """The glossary that ships with the report."""
-    return Glossary.model_validate(yaml.safe_load(Path(__file__).with_name("glossary.yaml").read_text(encoding="utf-8")))
+    return Glossary.model_validate(
+        yaml.safe_load(Path(__file__).with_name("glossary.yaml").read_text(encoding="utf-8"))
+    )
 
 
 def base(name: str) -> str:
@@ -73,4 +75,3 @@ def key_names(names: Iterable[str]) -> list[str]:
         if base(name) in places:
             first.setdefault(base(name), name)
     return [first[stem] for stem in sorted(first, key=lambda stem: places[stem])]
-

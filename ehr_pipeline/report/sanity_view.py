@@ -100,7 +100,7 @@ def read_sanity(content: Mapping[str, Any] | None, table: str) -> SanityView | N
         return _read(content, table)
     except (KeyError, TypeError, AttributeError) as error:
         raise DefinitionError(
-            f"the sanity record of the {table} table has another shape ({type(error).__name__}); run the sanity stage again"
+            f"the sanity record of the {table} table has another shape ({type(error).__name__}); run sanity again"
         ) from None
 
 

@@ -54,6 +54,7 @@ def _generator(generator: GeneratorFacts) -> dict[str, Any]:
         generator.name, generator.title, generator.evaluation, read_sanity(generator.sanity, "synthetic")
     )
     evaluation = generator.evaluation.model_dump(mode="json")
+    evaluation["n_rows"] = {table: _patients(n) for table, n in evaluation["n_rows"].items()}
     for name, score in evaluation["scores"].items():
         score["verdict"] = verdicts.shown_verdict(generator.evaluation.scores[name], generator.evaluation.attacks)
     return {
@@ -88,4 +89,3 @@ def finite(content: Any) -> Any:
     if content is None or isinstance(content, bool | int | str):
         return content
     return finite(content.item()) if hasattr(content, "item") else str(content)
-

@@ -7,8 +7,9 @@ already to be hidden changes nothing, so everything may be passed through here a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-from ehr_pipeline.evaluate.result import SMALL_CELL, ColumnComparison, EpidemiologyRow, Evaluation, Subgroup
+from ehr_pipeline.evaluate.result import SMALL_CELL, ColumnComparison, Evaluation, Subgroup
 from ehr_pipeline.report.inputs import FlowStep
 
 HIDDEN = f"< {SMALL_CELL}"
@@ -29,10 +30,9 @@ def hide_small(counts: Sequence[int | None]) -> list[int | None]:
     [50, None, None, 20]
     """
     hidden = [None if is_small(n) else n for n in counts]
-    if hidden.count(None) == 1 and len(hidden) > 1:
-        seen = [(n, place) for place, n in enumerate(hidden) if n]
-        if seen:
-            hidden[min(seen)[1]] = None
+    if hidden.count(None) == 1 and None not in counts and len(hidden) > 1:
+        seen = [(n, place) for place, n in enumerate(hidden) if n is not None]
+        hidden[min(seen)[1]] = None
     return hidden
 
 
@@ -49,7 +49,7 @@ def shown_flow(flow: Sequence[FlowStep]) -> list[tuple[str, int, int | None, boo
     Where a step leaves out some, but fewer than `SMALL_CELL`, that number is None, and every count but the
     last is rounded, since the difference of two exact counts would give it away.
     """
-    left_out = [before.n_left - after.n_left for before, after in zip(flow, flow[1:], strict=False)]
+    left_out = [before.n_left - after.n_left for before, after in pairwise(flow)]
     is_rounded = any(is_small(n) for n in left_out)
 
     def shown(n: int) -> int:
@@ -71,13 +71,12 @@ def shown_flow(flow: Sequence[FlowStep]) -> list[tuple[str, int, int | None, boo
 
 
 def protect(evaluation: Evaluation) -> Evaluation:
-    """The evaluation with every small cell of real patients hidden."""
+    """The evaluation with every small cell of real patients hidden, were one left by `evaluate/`."""
     n_rows = evaluation.n_rows
     return evaluation.model_copy(
         update={
             "columns": [_column(column, n_rows) for column in evaluation.columns],
             "subgroups": [_subgroup(group) for group in evaluation.subgroups],
-            "epidemiology": [_epidemiology(row, n_rows.get("train")) for row in evaluation.epidemiology],
         }
     )
 
@@ -101,10 +100,3 @@ def _subgroup(group: Subgroup) -> Subgroup:
     return group.model_copy(
         update={"n_real": None, "share_ratio": None, "scores": dict.fromkeys(group.scores)},
     )
-
-
-def _epidemiology(row: EpidemiologyRow, n_train: int | None) -> EpidemiologyRow:
-    share = {"%": 0.01}.get(row.unit or "", None)
-    if share is None or row.real is None or hide_share(row.real * share, n_train) is not None:
-        return row
-    return row.model_copy(update={"real": None, "difference": None})

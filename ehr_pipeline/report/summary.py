@@ -18,7 +18,7 @@ from ehr_pipeline.report.inputs import GeneratorFacts
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DOTS_PER_INCH = 100
+DOTS_PER_INCH, MAX_CELLS = 100, 48
 
 
 def key_scores(report: Report) -> dict[str, float]:
@@ -79,10 +79,23 @@ def _draw_matrices(figure: Figure, generator: GeneratorFacts) -> None:
         (f"difference (to ±{DIFFERENCE_SCALE:g})", synthetic - real, DIFFERENCE_SCALE),
     ]
     for axes, (title, values, scale) in zip(figure.subplots(1, 3), pictures, strict=True):
-        axes.imshow(values, cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest")
+        axes.imshow(pooled(values), cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest")
         axes.set_title(title, fontsize=9, color="#1f2328", parse_math=False)
         axes.set_xticks([])
         axes.set_yticks([])
+
+
+def pooled(matrix: np.ndarray) -> np.ndarray:
+    """A square matrix of at most `MAX_CELLS` rows: means of blocks, so that wide tables make no larger picture.
+
+    >>> pooled(np.eye(3)).shape, pooled(np.ones((200, 200))).shape
+    ((3, 3), (40, 40))
+    """
+    block = -(-len(matrix) // MAX_CELLS)
+    starts = np.arange(0, len(matrix), block)
+    sums = np.add.reduceat(np.add.reduceat(matrix, starts, axis=0), starts, axis=1)
+    sizes = np.diff(np.append(starts, len(matrix)))
+    return sums / np.outer(sizes, sizes)
 
 
 def _draw_words(figure: Figure, report: Report) -> None:
@@ -102,5 +115,3 @@ def plain_text(text: str, length: int) -> str:
     """
     shown = "".join(sign if sign.isprintable() and ord(sign) < 0x250 else "?" for sign in text)
     return shown if len(shown) <= length else f"{shown[: length - 1]}…"
-
-

@@ -33,7 +33,9 @@ def picture(width: float, height: float, label: str, parts: Iterable[Markup], cs
 
 def text(x: float, y: float, content: str, css: str = "", anchor: str = "start") -> Markup:
     """A piece of text whose baseline begins (or ends, or has its middle) at (x, y)."""
-    return Markup('<text x="{:.1f}" y="{:.1f}" class="{}" text-anchor="{}">{}</text>').format(x, y, css, anchor, content)
+    return Markup('<text x="{:.1f}" y="{:.1f}" class="{}" text-anchor="{}">{}</text>').format(
+        x, y, css, anchor, content
+    )
 
 
 def line(x1: float, y1: float, x2: float, y2: float, css: str) -> Markup:

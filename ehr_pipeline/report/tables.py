@@ -17,7 +17,7 @@ from ehr_pipeline.report.numbers import ABSENT, count, interval, number, percent
 from ehr_pipeline.report.pictures.strips import bar
 from ehr_pipeline.report.sanity_view import Rejection, RuleLine, SanityView
 from ehr_pipeline.report.smallcells import HIDDEN
-from ehr_pipeline.report.verdicts import blind_scores, shown_verdict
+from ehr_pipeline.report.verdicts import shown_verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,17 @@ class ScoreGroup:
     name: str
     plain: str | None
     rows: tuple[ScoreRow, ...]
+
+    @property
+    def has_bar(self) -> bool:
+        """Whether some row stands between floor and null."""
+        return any(row.bar is not None for row in self.rows)
+
+    @property
+    def shared_note(self) -> str | None:
+        """The note of every row, where it is the same."""
+        notes = {row.note for row in self.rows}
+        return notes.pop() if len(notes) == 1 else None
 
 
 def key_scores(generators: Sequence[GeneratorFacts]) -> list[ScoreGroup]:
@@ -85,9 +96,8 @@ def _groups(generators: Sequence[GeneratorFacts], names: Sequence[str]) -> list[
 
 def _row(place: int, generator: GeneratorFacts, score: Score) -> ScoreRow:
     attacks = generator.evaluation.attacks
-    note = score.note
-    if score.name in blind_scores(attacks):
-        note = "; ".join(part for part in (note, "the attack missed its planted leak") if part)
+    verdict = shown_verdict(score, attacks)
+    note = score.note if score.note or verdict == score.verdict else "the attack missed its planted leak"
     return ScoreRow(
         generator=generator.title,
         place=place,
@@ -98,7 +108,7 @@ def _row(place: int, generator: GeneratorFacts, score: Score) -> ScoreRow:
         normalised=position(score.normalised),
         threshold=number(score.threshold),
         bar=bar(score, place),
-        verdict=shown_verdict(score, attacks),
+        verdict=verdict,
         note=note,
     )
 
@@ -230,7 +240,9 @@ def _rejected(line: Rejection) -> str:
     return f"{percent(line.share)} ({count(line.n_rejected)} of {count(line.n_drawn)})"
 
 
-def shifts(generators: Sequence[GeneratorFacts], views: Sequence[SanityView | None], at_least: float = 0.0) -> Table | None:
+def shifts(
+    generators: Sequence[GeneratorFacts], views: Sequence[SanityView | None], at_least: float = 0.0
+) -> Table | None:
     """How far rejection moved each column, in standard deviations of the rows drawn; unmoved columns are left out."""
     by_generator = [{shift.label: shift.shift_sd for shift in view.shifts} if view else {} for view in views]
     labels = list(dict.fromkeys(label for found in by_generator for label in found))

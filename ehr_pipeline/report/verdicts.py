@@ -56,9 +56,7 @@ class Card:
 def card(name: str, title: str, evaluation: Evaluation, sanity: SanityView | None) -> Card:
     """The verdict card of one generator."""
     dimensions = [_dimension(dimension, evaluation) for dimension in DIMENSIONS]
-    return Card(
-        name=name, title=title, dimensions=(*dimensions, _sanity(sanity)), attacks=tuple(evaluation.attacks)
-    )
+    return Card(name=name, title=title, dimensions=(*dimensions, _sanity(sanity)), attacks=tuple(evaluation.attacks))
 
 
 def shown_verdict(score: Score, attacks: Sequence[Attack]) -> str:
@@ -75,34 +73,49 @@ def blind_scores(attacks: Sequence[Attack]) -> set[str]:
 
 
 def _dimension(dimension: str, evaluation: Evaluation) -> DimensionVerdict:
-    scores = [score for score in evaluation.scores.values() if score.dimension == dimension]
-    gates = [score for score in scores if score.verdict != "diagnostic"]
-    failed = [_reason(score) for score in gates if score.verdict == "failed"]
-    n_gates = len(gates)
+    gates = [
+        score for score in evaluation.scores.values() if score.dimension == dimension and score.verdict != "diagnostic"
+    ]
+    failed = [score for score in gates if score.verdict == "failed"]
+    n_gates, reasons = len(gates), []
     if dimension == "privacy":
+        blind = blind_scores(evaluation.attacks)
+        failed = [score for score in failed if score.name not in blind or _is_outside(score)]
         n_gates += max(len(evaluation.attacks), 1)
-        failed += _attack_failures(evaluation.attacks)
-    state: State = "failed" if failed else "passed" if n_gates else "not judged"
-    return DimensionVerdict(dimension=dimension, state=state, n_gates=n_gates, failed=tuple(failed))
+        reasons = _attack_failures(evaluation.attacks)
+    reasons = [_reason(score) for score in failed] + reasons
+    state: State = "failed" if reasons else "passed" if n_gates else "not judged"
+    return DimensionVerdict(dimension=dimension, state=state, n_gates=n_gates, failed=tuple(reasons))
 
 
 def _attack_failures(attacks: Sequence[Attack]) -> list[str]:
+    """What is wrong with the attacks themselves; their gates are then not listed one by one."""
     if not attacks:
         return ["no attack was run, so nothing is known of what the table gives away"]
+    missed = [attack.name for attack in attacks if not attack.found_plant]
+    if not missed:
+        return []
     return [
-        f"{attack.name}: missed the leak that was planted for it, so that finding nothing means nothing"
-        for attack in attacks
-        if not attack.found_plant
+        f"{len(missed)} of {len(attacks)} attacks missed the leak planted for them: finding nothing, they show nothing"
     ]
 
 
+def _is_outside(score: Score) -> bool:
+    """Whether the value alone fails the gate."""
+    if score.value is None or score.threshold is None:
+        return True
+    return score.value < score.threshold if score.better == "higher" else score.value > score.threshold
+
+
 def _reason(score: Score) -> str:
-    title = metrics.title(score.name)
-    if score.value is None:
-        return f"{title}: could not be computed{f' ({score.note})' if score.note else ''}"
-    bound = {"lower": "at most", "higher": "at least", "near_half": "within"}[score.better]
-    unit = " of 0.5" if score.better == "near_half" and (score.threshold or 0) < 0.5 else ""
-    return f"{title}: {number(score.value)}, allowed {bound} {number(score.threshold)}{unit}"
+    """A failed gate in words. Its note comes first where the value alone would have passed."""
+    title, limit = metrics.title(score.name), score.threshold
+    if score.value is None or limit is None:
+        return f"{title}: {score.note or 'could not be computed'}"
+    if score.note and not _is_outside(score):
+        return f"{title}: {number(score.value)}, but {score.note}"
+    bound = "at least" if score.better == "higher" else "at most"
+    return f"{title}: {number(score.value)}, allowed {bound} {number(limit)}"
 
 
 def _sanity(sanity: SanityView | None) -> DimensionVerdict:

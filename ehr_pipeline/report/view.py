@@ -5,7 +5,7 @@ What belongs here: bringing figures, tables, verdicts and words together. What d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -14,9 +14,10 @@ from ehr_pipeline.evaluate.result import SMALL_CELL
 from ehr_pipeline.report import figures, metrics, svg, tables, verdicts
 from ehr_pipeline.report.inputs import GeneratorFacts, ReportInputs
 from ehr_pipeline.report.limits import CONTEXT_OF_USE, PROHIBITED_USES, limits, patients
+from ehr_pipeline.report.lineage import lineage_view
 from ehr_pipeline.report.numbers import count, number, percent
+from ehr_pipeline.report.pairs import named, pairs
 from ehr_pipeline.report.sanity_view import SanityView, read_sanity
-from ehr_pipeline.report.smallcells import HIDDEN, is_small, shown_flow
 from ehr_pipeline.report.tables import ScoreGroup, Table
 
 CONTENTS = (
@@ -64,8 +65,9 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
         **_sanity(inputs),
         "epidemiology": tables.epidemiology(generators),
         "losses": figures.losses(generators),
-        "generator_facts": {generator.name: _pairs(generator.facts, generator.config) for generator in generators},
-        **_lineage(inputs),
+        "generator_facts": {one.name: pairs(named(one.facts)) for one in generators},
+        "generator_settings": {one.name: pairs(one.config) for one in generators},
+        **lineage_view(inputs),
         **_glossary(generators),
     }
 
@@ -113,7 +115,8 @@ def _privacy(generators: Sequence[GeneratorFacts]) -> dict[str, Any]:
     groups = tables.scores_of(generators, "privacy")
     by_name: dict[str, ScoreGroup] = {group.name: group for group in groups}
     attacks = {attack.name: attack for g in generators for attack in g.evaluation.attacks}
-    shown, taken = [], set()
+    shown: list[dict[str, Any]] = []
+    taken: set[str] = set()
     for name, attack in attacks.items():
         mine = [by_name[score] for score in attack.score_names if score in by_name and score not in taken]
         taken |= {group.name for group in mine}
@@ -126,14 +129,18 @@ def _control(generators: Sequence[GeneratorFacts], name: str) -> Table:
         (
             generator.title,
             percent(attack.planted_share),
+            metrics.title(attack.planted_score) if attack.planted_score else "",
             number(attack.planted_value),
-            "yes" if attack.found_plant else "no: its scores mean nothing here",
+            number(scores[attack.planted_score].threshold) if attack.planted_score in scores else "",
+            "yes" if attack.found_plant else "no: its scores show nothing here",
         )
         for generator in generators
+        for scores in (generator.evaluation.scores,)
         for attack in generator.evaluation.attacks
         if attack.name == name
     ]
-    return Table(heads=("", "Planted copies", "Attack scored", "Found the plant"), rows=tuple(rows))
+    heads = ("", "Planted copies", "Seen best by", "Scored", "Alarm above", "Found the plant")
+    return Table(heads=heads, rows=tuple(rows))
 
 
 def _sanity(inputs: ReportInputs) -> dict[str, Any]:
@@ -159,57 +166,6 @@ def _sanity(inputs: ReportInputs) -> dict[str, Any]:
 def read_views(inputs: ReportInputs) -> tuple[SanityView | None, list[SanityView | None]]:
     """Sanity of the real table, and of every generator's."""
     return read_sanity(inputs.real_sanity, "real"), [read_sanity(g.sanity, "synthetic") for g in inputs.generators]
-
-
-def _lineage(inputs: ReportInputs) -> dict[str, Any]:
-    cohort, lineage = inputs.cohort, inputs.lineage
-    flow = shown_flow(cohort.flow)
-    rows = tuple(
-        (label, f"about {count(left)}" if is_rounded else patients(left), HIDDEN if out is None else count(out))
-        for label, left, out, is_rounded in flow
-    )
-    evaluated = {f"{g.name}: {name}": value for g in inputs.generators for name, value in g.evaluation.provenance.items()}
-    return {
-        "source_facts": [
-            ("Source", lineage.source),
-            ("Kind", "simulated hospital, truth known" if lineage.is_simulated else "hospital records"),
-            ("Definition, SHA-256", cohort.definition_sha256),
-            ("Report made", lineage.made_at),
-        ],
-        "flow": Table(heads=("Criterion", "Patients left", "Left out"), rows=rows) if rows else None,
-        "flow_is_rounded": any(is_rounded for *_, is_rounded in flow),
-        "columns": Table(
-            heads=("Column", "Kind", "Unit", "Range", "Role"),
-            rows=tuple(
-                (c.name, c.kind, c.unit or "", _range(c.minimum, c.maximum), c.role) for c in inputs.schema.columns
-            ),
-        ),
-        "manifest": [
-            ("Hashes (SHA-256)", _table(lineage.hashes)),
-            ("Seeds", _table(lineage.seeds)),
-            ("Versions", _table(lineage.versions)),
-            ("When each stage ran", _table(lineage.dates)),
-            ("Settings", _table(lineage.settings)),
-            ("Evaluation", _table(evaluated)),
-            ("Rows of the source", _table({n: HIDDEN if is_small(v) else count(v) for n, v in lineage.source_rows.items()})),
-        ],
-    }
-
-
-def _range(low: float | None, high: float | None) -> str:
-    return "" if low is None and high is None else f"{number(low)} to {number(high)}"
-
-
-def _table(content: Mapping[str, Any]) -> Table:
-    return Table(heads=("", "Value"), rows=tuple((str(name), str(value)) for name, value in content.items()))
-
-
-def _pairs(*contents: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [
-        (name.replace("_", " "), number(value, 4) if isinstance(value, float) else str(value))
-        for content in contents
-        for name, value in content.items()
-    ]
 
 
 def _glossary(generators: Sequence[GeneratorFacts]) -> dict[str, Any]:

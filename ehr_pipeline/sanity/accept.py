@@ -75,10 +75,20 @@ class Accounting:
     subgroups: dict[tuple[str, str | None], Rejection]
     shifts: tuple[Shift, ...]
 
+    @property
+    def n_drawn(self) -> int:
+        """Rows drawn up to the last one accepted."""
+        return self.total.n_drawn
+
+    @property
+    def rejection_rate(self) -> float:
+        """Share of the drawn rows that were rejected."""
+        return self.total.n_rejected / self.total.n_drawn
+
     def as_dict(self) -> dict[str, Any]:
         """The account as plain JSON."""
         return {
-            "n_drawn": self.total.n_drawn,
+            "n_drawn": self.n_drawn,
             "n_accepted": self.n_accepted,
             "rejection": self.total.as_dict(),
             "rules": [{"rule": key, **rejection.as_dict()} for key, rejection in self.rules.items()],
@@ -153,7 +163,7 @@ class _Ledger:
 
     def __init__(self, schema: Schema, hard: Sequence[BoundRule]) -> None:
         self._schema = schema
-        self._hard = [one for one in hard if one.columns and not one.is_whole_table]
+        self._hard = [one for one in hard if one.columns and not one.rule.is_of_whole_table]
         self._meter = ShiftMeter(schema)
         self._by_rule = np.zeros(len(self._hard), dtype=np.int64)
         self._by_group: dict[tuple[str, str | None], np.ndarray] = {}

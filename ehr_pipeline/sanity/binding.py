@@ -16,7 +16,9 @@ from ehr_pipeline.record import Column, Schema
 from ehr_pipeline.sanity.rules import Check, Heading, Rule, TableForm
 
 BODY_SIZE_ITEMS = frozenset({"height_cm", "weight_kg", "bmi"})
-DEMOGRAPHIC_NAMES = frozenset({"age", "sex", "gender", "race", "ethnicity", "language", "insurance", "marital_status"})
+DEMOGRAPHIC_NAMES = frozenset(
+    {"age", "sex", "gender", "race", "ethnicity", "language", "insurance", "marital_status", "bmi", "height", "weight"}
+)
 ORDERED_STATISTICS = frozenset({"first", "last", "min", "max", "mean"})
 FLOAT_NOISE = 1e-9
 """Relative difference under which two floats are the same value."""
@@ -40,7 +42,6 @@ class BoundRule:
     checked: str = "false"
     violates: str = "false"
     parameters: tuple[Any, ...] = ()
-    is_whole_table: bool = False
 
     @property
     def key(self) -> str:
@@ -67,7 +68,7 @@ def _bind_one(schema: Schema, rule: Rule, form: TableForm) -> list[BoundRule]:
     if not all(named.values()):
         return []
     bound = []
-    for statistic in form.statistics if form.items else (None,):
+    for statistic in (*form.statistics, None) if form.items else (None,):
         measured = [_measured(schema, item, statistic) for item in form.items]
         for chosen in product(*measured):
             columns = dict(zip(form.items, chosen, strict=True)) | named
@@ -82,7 +83,6 @@ def _bound(schema: Schema, rule: Rule, form: TableForm, columns: dict[str, Colum
         columns=tuple(column.name for column in columns.values()),
         checked=" AND ".join(f"{place} IS NOT NULL" for place in positions.values()),
         violates=form.violates.format_map(positions),
-        is_whole_table=form.grain == "table",
     )
 
 
@@ -172,6 +172,6 @@ def domain(column: Column) -> Check:
     if column.item in BODY_SIZE_ITEMS or column.name.casefold() in DEMOGRAPHIC_NAMES or column.role == "sensitive":
         return "demographics"
     item = load_items().get(column.item or "")
-    if item is None:
-        return "codes_and_drugs"
-    return "laboratory" if item.codes[0].startswith("LAB//") else "vitals"
+    if item is not None:
+        return "laboratory" if item.codes[0].startswith("LAB//") else "vitals"
+    return "codes_and_drugs" if column.kind in ("binary", "categorical") else "structure"

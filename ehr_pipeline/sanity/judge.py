@@ -30,7 +30,10 @@ STANDARD_ERRORS = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class RealCount:
-    """Counts of one rule on the real cohort; None stands for 1 to SMALL_CELL - 1 records."""
+    """Counts of one rule on the real cohort; None stands for 1 to SMALL_CELL - 1 records.
+
+    A rule of the whole table counts one table, not patients: nothing of it is hidden.
+    """
 
     n_checked: int | None
     n_failed: int | None
@@ -41,9 +44,10 @@ class RealCount:
     def of(cls, result: RuleResult) -> RealCount:
         """Hide what is small, remember whether the exact rate demotes the rule."""
         rate = result.n_failed / result.n_checked if result.n_checked else 0.0
+        is_of_patients = not result.rule.is_of_whole_table
         return cls(
-            n_checked=hide_small(result.n_checked),
-            n_failed=hide_small(result.n_failed),
+            n_checked=hide_small(result.n_checked) if is_of_patients else result.n_checked,
+            n_failed=hide_small(result.n_failed) if is_of_patients else result.n_failed,
             could_run=result.could_run,
             is_demoted=result.rule.may_be_demoted and rate > DEMOTION_RATE,
         )
@@ -148,6 +152,8 @@ def _judge_synthetic(result: RuleResult, real: RealCount | None, is_private: boo
     elif real is None or not real.is_comparable:
         note = "too few real records to compare with"
         return JudgedRule(result=result, severity=severity, verdict="not_compared", note=note)
+    elif result.rule.is_of_whole_table:
+        n_allowed = real.n_failed or 0
     else:
         n_allowed = math.floor(soft_limit(real, result.n_checked, result.rule.tolerance) * result.n_checked)
     verdict: Verdict = "failed" if result.n_failed > n_allowed else "passed"

@@ -136,6 +136,11 @@ class Rule(_Record):
         return self.severity == "hard"
 
     @property
+    def is_of_whole_table(self) -> bool:
+        """Whether the table is checked once, not record by record."""
+        return self.table is not None and self.table.grain == "table"
+
+    @property
     def may_be_demoted(self) -> bool:
         """Whether real records may show that the rule is too strict; a rule of form cannot be."""
         return self.is_hard and self.heading == "plausibility"

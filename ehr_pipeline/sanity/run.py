@@ -128,7 +128,7 @@ def _counts(connection: duckdb.DuckDBPyConnection, bound: Sequence[BoundRule]) -
         return []
     parts, parameters = [], []
     for one in bound:
-        if one.is_whole_table:
+        if one.rule.is_of_whole_table:
             present = f"count(*) FILTER (WHERE {one.checked})"
             parts += [
                 f"least(1, {present})",
@@ -158,7 +158,7 @@ def _mark(
     connection: duckdb.DuckDBPyConnection, bound: Sequence[BoundRule], results: Sequence[RuleResult], n_rows: int
 ) -> np.ndarray:
     """Which rows break a HARD rule, in the order of the frame."""
-    hard = [one for one in bound if one.rule.is_hard and one.columns and not one.is_whole_table]
+    hard = [one for one in bound if one.rule.is_hard and one.columns and not one.rule.is_of_whole_table]
     if any(result.rule.is_hard and not result.could_run for result in results):
         return np.ones(n_rows, dtype=bool)
     if not hard:

@@ -81,12 +81,19 @@ def _validate(
     table: pd.DataFrame | Path, schema: Schema, judged: Sequence[JudgedRule], n_expected: int | None, key: Sequence[str]
 ) -> list[validation.Verdict]:
     n_rows = len(table) if isinstance(table, pd.DataFrame) else pq.read_metadata(table).num_rows
-    verdicts = validation.validate(*rule_expectations(judged, n_rows, n_expected))
+    verdicts = _validate_frame(*rule_expectations(judged, n_rows, n_expected))
     expected = column_expectations(schema)
-    verdicts += _merge(validation.validate(conform(batch, schema), expected) for batch in _batches(table, schema.names))
+    verdicts += _merge(_validate_frame(conform(batch, schema), expected) for batch in _batches(table, schema.names))
     if key:
         columns = table if isinstance(table, pd.DataFrame) else pd.read_parquet(table, columns=list(key))
-        verdicts += validation.validate(columns[list(key)], key_expectations(key))
+        verdicts += _validate_frame(columns[list(key)], key_expectations(key))
+    return verdicts
+
+
+def _validate_frame(frame: pd.DataFrame, expectations: Sequence[validation.Expectation]) -> list[validation.Verdict]:
+    verdicts = validation.validate(frame, expectations)
+    if len(verdicts) != len(expectations):
+        raise ValueError("an expectation has no verdict")
     return verdicts
 
 

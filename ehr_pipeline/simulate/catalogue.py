@@ -185,7 +185,7 @@ class CodeTable:
         float64 of the same shape: a uniform draw takes the first code whose threshold lies above it.
     """
 
-    def __init__(self, entries: list[Coded], version: int):
+    def __init__(self, entries: list[Coded], version: int) -> None:
         code_maps = [entry.codes(version) for entry in entries]
         shape = len(entries), max(len(code_map) for code_map in code_maps)
         self.version = version

@@ -69,7 +69,9 @@ def autoregressive(rows: Ragged, persistence: float, rng: np.random.Generator) -
     opening = rows.position == 0
     innovation[opening] /= (1 - persistence**2) ** 0.5
     filtered = lfilter([1.0], [1.0, -persistence], innovation)
-    before_start = np.where(rows.start > 0, filtered[np.maximum(rows.start, 1) - 1], 0.0) if len(filtered) else rows.start
+    before_start = (
+        np.where(rows.start > 0, filtered[np.maximum(rows.start, 1) - 1], 0.0) if len(filtered) else rows.start
+    )
     return filtered - persistence ** (rows.position + 1.0) * before_start[rows.parent]
 
 

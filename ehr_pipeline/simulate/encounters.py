@@ -15,9 +15,11 @@ from ehr_pipeline.simulate.draw import DAY_S, HOUR_S, MINUTE_S, choose, logistic
 from ehr_pipeline.simulate.patients import FIRST_SUBJECT_ID, Patients
 from ehr_pipeline.simulate.sites import Sites
 
-MOST_ENCOUNTERS = 4
+MOST_ENCOUNTERS = 5
+EARLIER_VISIT, FIRST_ADMISSION = 0, 1  # ordinals; what comes later counts on from there
+EARLIER_VISIT_SHARE, EARLIER_VISIT_AGE = 0.5, 20.0
+SHARE_OF_LATER_ADMISSIONS = 0.5
 FIRST_HADM_ID = 20_000_000
-SHARE_OF_LATER_ADMISSIONS = 0.6
 ARRIVALS_BY_HOUR = np.array([3, 2, 2, 2, 2, 2, 3, 5, 6, 7, 8, 8, 8, 8, 8, 8, 8, 8, 7, 7, 6, 5, 5, 4], dtype=float)
 ICD10_START = 2015 + 9 / 12
 
@@ -32,7 +34,8 @@ class Encounters:
     Attributes
     ----------
     patient, ordinal
-        Row of the patient in the block; 0 for the first encounter.
+        Row of the patient in the block; place among the patient's encounters, `FIRST_ADMISSION` for the first
+        admission, which everyone has.
     reason
         Number of the reason, in the order of `catalogue.reasons()`.
     severity
@@ -67,6 +70,11 @@ class Encounters:
         return self.admit >= 0
 
     @property
+    def is_first_admission(self) -> np.ndarray:
+        """Whether it is the admission that carries the case study's columns."""
+        return self.ordinal == FIRST_ADMISSION
+
+    @property
     def end(self) -> np.ndarray:
         """When the encounter ended."""
         return np.maximum(self.discharge, self.emergency_out)
@@ -85,26 +93,40 @@ class Encounters:
 
 
 def draw_encounters(patients: Patients, sites: Sites, rng: np.random.Generator) -> Encounters:
-    """All encounters of the patients. The first is an admission with an ICU stay on `patients.first_day`."""
+    """All encounters: for some an emergency visit, then everyone's first admission, then what follows.
+
+    The first admission is on `patients.first_day` and has an ICU stay.
+    """
     n = len(patients)
-    has = patients.has
-    rate = np.exp(-0.7 + 0.4 * patients.frailty + 0.4 * has["adverse_event"] + 0.3 * has["cvd"])
-    n_encounters = 1 + np.minimum(rng.poisson(rate), MOST_ENCOUNTERS - 1)
     weights = _reason_weights(patients, sites)
-    day = patients.first_day.astype("int64")
+    n_later = rng.poisson(np.exp(-0.5 + 0.4 * patients.frailty + 0.4 * patients.has["adverse_event"]))
+    first_day = patients.first_day.astype("int64")
+    goes_on = (rng.random(n) < EARLIER_VISIT_SHARE) & (patients.medicore["age"].to_numpy() > EARLIER_VISIT_AGE)
+    day = first_day - rng.integers(20, 400, n)
     steps = []
     for ordinal in range(MOST_ENCOUNTERS):
         # Everyone draws at each step, so that one patient's fate does not move another's numbers.
-        is_admission = (rng.random(n) < SHARE_OF_LATER_ADMISSIONS) | (ordinal == 0)
-        step = _draw_step(patients, sites, weights, ordinal, is_admission, day, rng)
-        gap_days = 2 + np.where(
-            has["adverse_event"] & (rng.random(n) < 0.45), rng.uniform(0, 28, n), rng.exponential(280, n)
-        )
-        day = step.end // DAY_S + gap_days.astype("int64")
-        steps.append(step.take(n_encounters > ordinal))
-        n_encounters = np.where(step.dies, 0, n_encounters)
-    joined = Encounters(**{f.name: np.concatenate([getattr(step, f.name) for step in steps]) for f in fields(Encounters)})
+        is_admission = rng.random(n) < SHARE_OF_LATER_ADMISSIONS
+        if ordinal <= FIRST_ADMISSION:
+            is_admission = np.full(n, ordinal == FIRST_ADMISSION)
+        step = _draw_step(patients, sites, weights, ordinal=ordinal, is_admission=is_admission, day=day, rng=rng)
+        steps.append(step.take(goes_on))
+        gap_days = _gap_days(patients, rng)
+        if ordinal < FIRST_ADMISSION:
+            day, goes_on = first_day, np.ones(n, dtype=bool)
+        else:
+            day = step.end // DAY_S + gap_days
+            goes_on = goes_on & ~step.dies & (n_later > ordinal - FIRST_ADMISSION)
+    names = [field.name for field in fields(Encounters)]
+    joined = Encounters(**{name: np.concatenate([getattr(step, name) for step in steps]) for name in names})
     return joined.take(np.lexsort((joined.ordinal, joined.patient)))
+
+
+def _gap_days(patients: Patients, rng: np.random.Generator) -> np.ndarray:
+    """Whole days until someone comes again, two at least: within a month more often after a complication."""
+    n = len(patients)
+    is_soon = rng.random(n) < logistic(-1.4 + 0.9 * patients.has["adverse_event"] + 0.5 * patients.frailty)
+    return 2 + np.where(is_soon, rng.uniform(0, 28, n), rng.exponential(280, n)).astype("int64")
 
 
 def date_of_death(patients: Patients, encounters: Encounters, rng: np.random.Generator) -> np.ndarray:
@@ -126,15 +148,14 @@ def _reason_weights(patients: Patients, sites: Sites) -> dict[str, np.ndarray]:
     always = np.ones(len(patients), dtype=bool)
     eligible = np.stack([patients.has[entry.of] if entry.of else always for entry in entries], axis=1)
     factor = eligible * sites.reason_factor[patients.site]
-    return {
-        kind: factor * np.array([entry.weight[kind] for entry in entries]) for kind in ("admission", "visit")
-    }
+    return {kind: factor * np.array([entry.weight[kind] for entry in entries]) for kind in ("admission", "visit")}
 
 
 def _draw_step(
     patients: Patients,
     sites: Sites,
     weights: dict[str, np.ndarray],
+    *,
     ordinal: int,
     is_admission: np.ndarray,
     day: np.ndarray,
@@ -181,17 +202,17 @@ def _draw_stay(
 ) -> dict[str, np.ndarray]:
     """ICU stay, discharge and death of an admission whose first bed is taken at `start`.
 
-    Everyone's first admission has an ICU stay: for two in three some hours only.
+    Everyone's first admission has an ICU stay: for more than half of them some hours only.
     """
     n = len(start)
     age = patients.medicore["age"].to_numpy()
-    is_long = rng.random(n) < logistic(-0.9 + 0.9 * severity)
-    has_icu = (rng.random(n) < logistic(-1.7 + 0.8 * severity)) | (ordinal == 0)
+    is_long = rng.random(n) < logistic(-0.4 + 0.9 * severity)
+    has_icu = (rng.random(n) < logistic(-1.7 + 0.8 * severity)) | (ordinal == FIRST_ADMISSION)
     hours_before = np.where(rng.random(n) < 0.7, 0.0, rng.uniform(3, 30, n))
     hours_short, hours_long = rng.uniform(5, 14, n), np.exp(rng.normal(np.log(56), 0.75, n)).clip(16, 336)
     hours_icu = np.where(is_long, hours_long, hours_short)
     hours_ward = np.exp(rng.normal(np.log(42), 0.8, n) + 0.2 * severity).clip(5, 480)
-    dies = rng.random(n) < logistic(-4.3 + 1.3 * severity + 0.035 * (age - 60) + 0.5 * is_long)
+    dies = rng.random(n) < logistic(-3.7 + 1.3 * severity + 0.035 * (age - 60) + 0.5 * is_long)
     dies_in_icu = dies & has_icu & (rng.random(n) < 0.8)
     icu_in = start + _seconds(hours_before)
     icu_out = icu_in + _seconds(hours_icu)

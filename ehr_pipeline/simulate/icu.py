@@ -62,7 +62,13 @@ def icustays_table(patients: Patients, stays: Encounters) -> pa.Table:
 
 
 def draw_chartings(
-    patients: Patients, sites: Sites, stays: Encounters, admission: np.ndarray, course: Course, rng: np.random.Generator
+    patients: Patients,
+    sites: Sites,
+    stays: Encounters,
+    *,
+    admission: np.ndarray,
+    course: Course,
+    rng: np.random.Generator,
 ) -> Chartings:
     """Times of charting: at the start of the stay, then at most once an hour, less at night, more for the sick.
 
@@ -138,12 +144,12 @@ def d_items_table() -> pa.Table:
 
 
 def _is_charted(names: list[str], chartings: Chartings, rng: np.random.Generator) -> np.ndarray:
-    """bool of shape (n_chartings, n_items). The first charting of a stay holds every item."""
+    """What is charted, of shape (n_chartings, n_items): the first charting of a stay holds every item."""
     n = len(chartings.time)
     shares = {name: np.full(n, share) for name, share in CHARTING.items()}
     shares["coma_scale"] = logistic(-1.4 + 0.6 * chartings.severity)
-    together = {name: "pressure" for name in ("systolic_bp", "diastolic_bp", "mean_bp")}
-    together |= {name: "coma_scale" for name in ("gcs_eye", "gcs_verbal", "gcs_motor")}
+    together = dict.fromkeys(("systolic_bp", "diastolic_bp", "mean_bp"), "pressure")
+    together |= dict.fromkeys(("gcs_eye", "gcs_verbal", "gcs_motor"), "coma_scale")
     together |= {name: name for name in CHARTING if name != "pressure"}
     drawn = {name: rng.random(n) < share for name, share in shares.items()}
     first_only = np.zeros(n, dtype=bool)
@@ -173,7 +179,7 @@ def _values(
     coma = s + own(0.5) + noise(0.5, 0.9)
     patient = stays.patient[stay]
     weight = weight_kg(patients.medicore["bmi"].to_numpy(), patients.height_cm)[patient]
-    drift = np.where(stays.ordinal[stay] == 0, 1.0, 1 + own(0.04))
+    drift = np.where(stays.is_first_admission[stay], 1.0, 1 + own(0.04))
     return {
         "heart_rate": heart_rate.round().clip(35, 210),
         "systolic_bp": systolic,
@@ -200,10 +206,14 @@ def _systolic(
     rows = chartings.rows
     stay = rows.parent
     at_start = patients.medicore["systolic_bp"].to_numpy()[stays.patient]
-    at_start = at_start + np.where(stays.ordinal == 0, 0.0, rng.normal(0, 10, len(stays)))
+    at_start = at_start + np.where(stays.is_first_admission, 0.0, rng.normal(0, 10, len(stays)))
     kept = 0.5 + 0.5 * np.exp(-chartings.hours / 24)
     level = 118 + (at_start[stay] - 118) * kept + wander - wander[rows.start][stay]
-    return np.where((rows.position == 0) & (stays.ordinal[stay] == 0), at_start[stay], level.round()).clip(55, 250).round()
+    return (
+        np.where((rows.position == 0) & stays.is_first_admission[stay], at_start[stay], level.round())
+        .clip(55, 250)
+        .round()
+    )
 
 
 def _texts(item: np.ndarray, number: np.ndarray) -> pa.Array:

@@ -54,7 +54,7 @@ def draw_draws(
     is_first = rounds.position == 0
     begin = next_round[rounds.parent] + (rounds.position - 1) * ROUND_S
     is_morning = begin % DAY_S == MORNING_ROUND_S
-    minute = np.where(is_morning, rng.triangular(30, 150, 240, len(begin)), rng.uniform(0, 359, len(begin)))
+    minute = np.where(is_morning, rng.triangular(30, 150, 240, len(begin)), rng.uniform(1, 359, len(begin)))
     time = np.where(is_first, first[rounds.parent], begin + minute.astype("int64") * MINUTE_S)
     severity = course.at(rounds.parent, time)
     measuring = sites.measuring_log_odds[patients.site[admissions.patient[rounds.parent]]]
@@ -102,7 +102,9 @@ def labevents_table(
             "valueuom": pa.array([entry.unit for entry in entries]).take(pa.array(item)),
             "ref_range_lower": low,
             "ref_range_upper": high,
-            "flag": pa.array(["abnormal"]).take(pa.array(np.zeros(n, dtype="int8"), mask=(number >= low) & (number <= high))),
+            "flag": pa.array(["abnormal"]).take(
+                pa.array(np.zeros(n, dtype="int8"), mask=(number >= low) & (number <= high))
+            ),
             "priority": pa.array(["ROUTINE", "STAT"]).take(pa.array((severity > 0.3).astype("int8"))),
             "comments": pa.nulls(n, pa.string()),
         }
@@ -134,7 +136,7 @@ def _panels(
     )
     log_odds += REASON_PANEL_LOG_ODDS * wanted[admissions.reason[rows.parent]]
     holds = rng.random(log_odds.shape) < logistic(log_odds)
-    is_opening = (rows.position == 0) & (admissions.ordinal[rows.parent] == 0)
+    is_opening = (rows.position == 0) & admissions.is_first_admission[rows.parent]
     for name in FIRST_DRAW_PANELS:
         holds[:, names.index(name)] |= is_opening
     # HbA1c and lipids move over months: once per admission at most.
@@ -151,20 +153,40 @@ def _values(
     rows, items = draws.rows, catalogue.laboratory()
     admission = rows.parent
     patient = admissions.patient[admission]
+    shifts = _consequences(patients, admissions)
     values: dict[str, np.ndarray] = {}
     for number, (name, entry) in enumerate(items.items()):
         if entry.mean is None:
             continue
         level = entry.mean + entry.sd * patients.laboratory_level[patient, number] + entry.slope * draws.severity
         level += entry.noise * autoregressive(rows, 0.6, rng)
-        if name == "glucose":
-            level += 0.3 * patients.has["diabetes"][patient]
+        if name in shifts:
+            level += shifts[name][admission]
         values[name] = np.exp(level) if entry.log else level
-    values["haemoglobin"] += np.where(patients.medicore["sex"].to_numpy()[patient] == "F", -0.5, 0.5)
     values = {name: _printed(items[name], value) for name, value in values.items()}
     values |= _derived(values, rng)
     values |= _case_study(patients, admissions, draws, rng)
     return {name: _printed(items[name], value) for name, value in values.items()}
+
+
+def _consequences(patients: Patients, admissions: Encounters) -> dict[str, np.ndarray]:
+    """What conditions and the reason do to the level of an item, on its own scale: shape (n_admissions,)."""
+    patient = admissions.patient
+    medicore = patients.medicore.iloc[patient]
+    has = {name: holders[patient] for name, holders in patients.has.items()}
+    is_heart_attack = admissions.reason == list(catalogue.reasons()).index("heart_attack")
+    fever = np.array([reason.fever for reason in catalogue.reasons().values()])[admissions.reason]
+    return {
+        "glucose": 0.2 * has["diabetes"] + 0.16 * (medicore["hba1c"].to_numpy() - 4.5),
+        "urea_nitrogen": 0.6 * np.log(medicore["creatinine"].to_numpy() / 0.9),
+        "haemoglobin": np.where(medicore["sex"] == "F", -0.5, 0.5) - 1.3 * has["anemia"],
+        "white_cells": 0.15 * fever,
+        "platelets": -0.5 * has["cirrhosis"],
+        "bilirubin": 1.0 * has["cirrhosis"],
+        "albumin": -0.5 * has["cirrhosis"],
+        "nt_pro_bnp": 1.4 * has["heart_failure"],
+        "troponin": 2.0 * is_heart_attack,
+    }
 
 
 def _printed(entry: catalogue.LaboratoryItem, values: np.ndarray) -> np.ndarray:
@@ -195,7 +217,7 @@ def _case_study(
     admission = rows.parent
     patient = admissions.patient[admission]
     medicore = patients.medicore
-    is_opening = (rows.position == 0) & (admissions.ordinal[admission] == 0)
+    is_opening = (rows.position == 0) & admissions.is_first_admission[admission]
     since_start = draws.severity - draws.severity[rows.start][admission]
     wander = autoregressive(rows, 0.8, rng)
     creatinine = medicore["creatinine"].to_numpy()[patient]

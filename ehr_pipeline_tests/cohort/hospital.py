@@ -29,6 +29,7 @@ class Hospital:
         time: str | None,
         code: str,
         number: float | None = None,
+        *,
         text: str | None = None,
         hadm_id: int | None = None,
         stay_id: int | None = None,
@@ -51,7 +52,7 @@ class Hospital:
         return self.event(subject_id, f"{birth_year}-01-01", "MEDS_BIRTH")
 
     def admission(
-        self, subject_id: int, hadm_id: int, begins: str, ends: str, discharge: str = "HOME", race: str = "WHITE"
+        self, subject_id: int, hadm_id: int, begins: str, ends: str, *, discharge: str = "HOME", race: str = "WHITE"
     ) -> Hospital:
         self.event(subject_id, begins, "ADMISSION//URGENT", text="CLINIC REFERRAL", hadm_id=hadm_id)
         self.event(subject_id, begins, f"RACE//{race}", hadm_id=hadm_id)
@@ -91,7 +92,9 @@ class Hospital:
         return data
 
 
-def definition_of(folder: Path, content: dict[str, Any] | None = None, name: str = "made", **changes: Any) -> CohortDefinition:
+def definition_of(
+    folder: Path, content: dict[str, Any] | None = None, name: str = "made", **changes: Any
+) -> CohortDefinition:
     """A definition read from a file: a small admission cohort with `changes` on top."""
     base = {
         "title": "Made for a test",

@@ -89,9 +89,7 @@ def correlation(names: list[str], rng: np.random.Generator, kept: float = 0.8) -
     sd = np.sqrt(np.diag(covariance))
     real = covariance / np.outer(sd, sd)
     synthetic = np.where(np.eye(len(names), dtype=bool), 1.0, kept * real)
-    return CorrelationComparison(
-        names=names, train=real.tolist(), holdout=real.tolist(), synthetic=synthetic.tolist()
-    )
+    return CorrelationComparison(names=names, train=real.tolist(), holdout=real.tolist(), synthetic=synthetic.tolist())
 
 
 def curve(label: str, power: float) -> Curve:
@@ -101,6 +99,11 @@ def curve(label: str, power: float) -> Curve:
         label=label, false_positive_rate=x.tolist(), true_positive_rate=(x ** (1 / power)).tolist(),
         auc=power / (power + 1),
     )  # fmt: skip
+
+
+def roc_pair(power: float) -> list[Curve]:
+    """What models of real and of synthetic rows reach."""
+    return [curve("trained on real", 2.6), curve("trained on synthetic", power)]
 
 
 def effect(bias: float = 0.2) -> Effect:
@@ -121,7 +124,7 @@ def attack(found_plant: bool = True) -> Attack:
     return Attack(
         name="membership", question="Was this patient among those the generator learned from?",
         score_names=["membership_auc[all]", "membership_auc[isolated]"], planted_share=0.05,
-        planted_value=0.74, found_plant=found_plant,
+        planted_value=0.74, planted_score="membership_auc[all]", found_plant=found_plant,
     )  # fmt: skip
 
 
@@ -137,19 +140,19 @@ def evaluation(schema: Schema, seed: int = 0, worse: float = 0.0, found_plant: b
             for c in schema.columns
         ],
         correlation=correlation(names, np.random.default_rng(5), 1 - 0.9 * worse - 0.1),
-        two_sample=[curve("synthetic", 1.4 + worse), curve("fresh real", 1.0)],
+        two_sample=[curve("synthetic", 1.4 + worse), curve("fresh real rows", 1.0)],
         tasks=[
-            TaskComparison(target="cvd", level=None, model=model, curves=[curve("real", 2.6), curve("synthetic", 2.4 - worse)])
+            TaskComparison(target="cvd", level=None, model=model, curves=roc_pair(2.4 - worse))
             for model in ("boosted", "linear")
         ],
         attacks=[attack(found_plant)],
         subgroups=[
-            Subgroup(column="sex", level="F", n_real=2090, n_synthetic=2101, share_ratio=1.01, scores={"tstr_hgb[cvd]": 0.69}),
-            Subgroup(column="age", level="90 and over", n_real=None, n_synthetic=14, share_ratio=None, scores={"tstr_hgb[cvd]": None}),
+            Subgroup(column="sex", level="F", n_real=2090, n_synthetic=2101, share_ratio=1.0, scores={"ks_mean": 0.03}),
+            Subgroup(column="age", level="90 and over", n_real=None, n_synthetic=None, share_ratio=None),
         ],
         epidemiology=[
             EpidemiologyRow(label="Mean age", unit="years", real=55.2, synthetic=55.0, difference=-0.2),
-            EpidemiologyRow(label="Diabetes", unit="% of patients", real=27.1, synthetic=25.9, difference=-1.2),
+            EpidemiologyRow(label="Diabetes", unit="%", real=27.1, synthetic=25.9, difference=-1.2),
         ],
         effect=effect(0.2 + worse),
         n_rows={"train": N_TRAIN, "holdout": N_HOLDOUT, "synthetic": N_TRAIN, "compared": N_HOLDOUT},
@@ -187,7 +190,13 @@ def rule(key: str, verdict: str = "passed", n_failed: int | None = 0, sources: t
     }  # fmt: skip
 
 
-REAL_SANITY = {"rules": [rule("R32[bmi]", "measured", None), rule("R46[creatinine]", "measured"), rule("schema-range[age]", sources=("schema",))]}
+REAL_SANITY = {
+    "rules": [
+        rule("R32[bmi]", "measured", None),
+        rule("R46[creatinine]", "measured"),
+        rule("schema-range[age]", sources=("schema",)),
+    ]
+}
 SYNTHETIC_SANITY = {
     "rules": {
         "conformance": [rule("schema-range[age]", sources=("schema",))],
@@ -200,7 +209,9 @@ SYNTHETIC_SANITY = {
             {"column": "sex", "level": "F", "n_drawn": 2100, "n_rejected": 20},
             {"column": "sex", "level": None, "n_drawn": 12, "n_rejected": 0},
         ],
-        "shifts": [{"column": "bmi", "quantity": "mean", "level": None, "drawn": 28.1, "accepted": 28.0, "shift_sd": -0.02}],
+        "shifts": [
+            {"column": "bmi", "quantity": "mean", "level": None, "drawn": 28.1, "accepted": 28.0, "shift_sd": -0.02}
+        ],
     },
 }  # fmt: skip
 
@@ -215,7 +226,9 @@ def inputs(schema: Schema = MEDICORE, n_generators: int = 2, **changes: object) 
             title=titles[i % 4] + ("" if i < 4 else f" {i}"),
             config={"seed": 0, "epochs": 200, "learning_rate": 0.001},
             evaluation=evaluation(schema, i, i / max(n_generators - 1, 1)),
-            history=[] if i == 1 else [{"epoch": e, "loss": 9 / e + 3, "validation_loss": 9 / e + 3.2} for e in range(1, 60)],
+            history=[]
+            if i == 1
+            else [{"epoch": e, "loss": 9 / e + 3, "validation_loss": 9 / e + 3.2} for e in range(1, 60)],
             sanity=SYNTHETIC_SANITY,
             facts={"device": "cpu", "trained for": "41 s"},
         )

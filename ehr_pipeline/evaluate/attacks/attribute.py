@@ -1,9 +1,10 @@
 """Attack: guess one column of a patient from the others, by the nearest synthetic row.
 
 Guessing right is no leak by itself: a good table teaches what goes with what, for anyone. The leak is what
-is guessed better for training patients than for holdout patients: the advantage. As with membership, a few
-patients guessed with certainty matter more than an average, so that guesses are also ranked by how near the
-synthetic row is for someone so isolated, and right ones counted at the rate where 1 % of outsiders are.
+is guessed better for training patients than for holdout patients: the advantage. As with membership, the few
+who stand out matter more than an average. So the gate looks at the most isolated tenth, ranks guesses by how
+near the synthetic row is for someone so isolated, and counts the right ones at the rate at which 1 % of
+outsiders are guessed right.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehr_pipeline.evaluate.attacks.membership import RATES, TINY
-from ehr_pipeline.evaluate.attacks.people import People, Suspect, isolation
+from ehr_pipeline.evaluate.attacks.people import People, Suspect, isolation, most_isolated_tenth
 from ehr_pipeline.evaluate.attacks.rates import chance_hits, hits_at
 from ehr_pipeline.evaluate.attacks.space import nearest, points
 from ehr_pipeline.evaluate.encoding import Encoded, draw
@@ -57,6 +58,8 @@ class AttributeInference:
                 isolation(self.known[n:], reference, is_own_neighbour=people.fresh is None),
             ]
         )
+        self.is_member = np.repeat([True, False], n)
+        self.is_isolated = most_isolated_tenth(self.isolation)
 
     @property
     def question(self) -> str:
@@ -89,7 +92,8 @@ class AttributeInference:
 
     def limit(self, thresholds: Thresholds) -> float:
         """What the gating score may be: the allowed excess, or more where chance alone gives more."""
-        by_chance = chance_hits(self.n_each, self.n_each, RATES["1%"], thresholds.chance_level)
+        n, m = (int((self.is_isolated & side).sum()) for side in (self.is_member, ~self.is_member))
+        by_chance = chance_hits(n, m, RATES["1%"], thresholds.chance_level)
         return max(RATES["1%"] + thresholds.membership_tpr_excess, by_chance)
 
     def _known(self, table: Encoded) -> np.ndarray:
@@ -106,11 +110,12 @@ class AttributeInference:
         return _Guess(distance[:, 0], self._secret(table)[place[:, 0]])
 
     def _readings(self, guess: _Guess) -> Readings:
-        n, is_right = self.n_each, guess.secret == self.truth
+        is_right = guess.secret == self.truth
         confidence = np.where(is_right, -(guess.distance + TINY) / (self.isolation + TINY), -np.inf)
+        inside, outside = (confidence[self.is_isolated & side] for side in (self.is_member, ~self.is_member))
         return {
             f"attribute_advantage[{self.secret}]": self._advantage(is_right),
-            self.gate: hits_at(confidence[:n], confidence[n:], RATES["1%"]),
+            self.gate: hits_at(inside, outside, RATES["1%"]),
         }
 
     def _advantage(self, is_right: np.ndarray) -> Reading:

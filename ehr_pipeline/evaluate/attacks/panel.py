@@ -48,6 +48,7 @@ class Panel:
     def __init__(
         self,
         encoding: Encoding,
+        *,
         train: Encoded,
         holdout: Encoded,
         permuted: Encoded,
@@ -56,7 +57,7 @@ class Panel:
     ) -> None:
         people = gather(encoding, train, holdout, rng)
         self.people = people
-        self.n_holdout = len(np.unique(holdout.patient))
+        self.n_patients = min(len(np.unique(table.patient)) for table in (train, holdout))
         self.copies = Copies(train, holdout)
         self.membership = Membership(people)
         self.attributes = [AttributeInference(people, secret) for secret in secrets]
@@ -82,7 +83,14 @@ class Panel:
         for finding in findings:
             found = assemble(finding.readings, self.floor, self.null)
             for name, limit in finding.limits.items():
-                found[name] = decide(found[name], limit, finding.found_plant, MISSED, thresholds, self.n_holdout)
+                found[name] = decide(
+                    found[name],
+                    limit,
+                    control_is_caught=finding.found_plant,
+                    when_not=MISSED,
+                    thresholds=thresholds,
+                    n_patients=self.n_patients,
+                )
             scores |= found
         scores |= assemble(self.distances.readings(table, rng), self.floor, self.null)
         return scores, [_as_attack(finding) for finding in findings]

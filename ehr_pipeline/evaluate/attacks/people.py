@@ -42,8 +42,8 @@ class People:
         More holdout rows, to play the synthetic table; None where the holdout is too small to spare them.
     isolation
         float64 [members + outsiders]: distance to the 5th nearest row of the reference.
-    most_isolated
-        int [n_train]: training rows, the most isolated first.
+    isolated_members, isolated_others
+        int: row numbers in `train` of the members and of those not attacked, the most isolated first.
     """
 
     encoding: Encoding
@@ -53,7 +53,8 @@ class People:
     reference: Encoded
     fresh: Encoded | None
     isolation: np.ndarray
-    most_isolated: np.ndarray
+    isolated_members: np.ndarray
+    isolated_others: np.ndarray
 
     @property
     def attacked(self) -> Encoded:
@@ -68,9 +69,7 @@ class People:
     @property
     def is_isolated(self) -> np.ndarray:
         """The most isolated tenth, bool [members + outsiders]."""
-        if not len(self.isolation):
-            return np.zeros(0, dtype=bool)
-        return self.isolation >= np.quantile(self.isolation, 1 - ISOLATED_SHARE)
+        return most_isolated_tenth(self.isolation)
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def gather(encoding: Encoding, train: Encoded, holdout: Encoded, rng: np.random.
     size = min(len(parts[0]), len(train), MAX_ATTACKED)
     outsiders = holdout.take(parts[0][:size])
     reference, fresh = (holdout.take(part[:MAX_REFERENCE]) for part in parts[1:])
-    chosen = rng.permutation(len(train))[:size]
+    chosen, others = np.split(rng.permutation(len(train)), [size])
     around = points(encoding, reference)
     train_isolation = isolation(points(encoding, train), around)
     outsider_isolation = isolation(points(encoding, outsiders), around, is_own_neighbour=is_whole)
@@ -110,7 +109,8 @@ def gather(encoding: Encoding, train: Encoded, holdout: Encoded, rng: np.random.
         reference=reference,
         fresh=None if is_whole else fresh,
         isolation=np.concatenate([train_isolation[chosen], outsider_isolation]),
-        most_isolated=np.argsort(-train_isolation, kind="stable"),
+        isolated_members=chosen[np.argsort(-train_isolation[chosen], kind="stable")],
+        isolated_others=others[np.argsort(-train_isolation[others], kind="stable")],
     )
 
 
@@ -122,12 +122,23 @@ def isolation(rows: np.ndarray, reference: np.ndarray, is_own_neighbour: bool = 
     return distances[:, -1]
 
 
+def most_isolated_tenth(isolation: np.ndarray) -> np.ndarray:
+    """Whether each of these people, bool [n], is among the most isolated tenth."""
+    return isolation >= (np.quantile(isolation, 1 - ISOLATED_SHARE) if len(isolation) else 0.0)
+
+
 def plant(table: Encoded, people: People, rng: np.random.Generator) -> Suspect:
-    """A table whose twin has 1 % of its rows, at least one, replaced by copies of the most isolated members."""
+    """A table whose twin has 1 % of its rows, at least one, replaced by copies of the most isolated patients.
+
+    Members and training rows not attacked are copied in proportion to their numbers, so that the control says
+    what a leak of this size shows, not how many of it chance put among the attacked.
+    """
     table = draw(table, MAX_SYNTHETIC, rng)
     n_planted = min(max(round(PLANTED_SHARE * len(table)), 1), len(people.train), len(table))
+    n_members = round(n_planted * len(people.members) / max(len(people.train), 1))
+    chosen = np.append(people.isolated_members[:n_members], people.isolated_others[: n_planted - n_members])
     return Suspect(
         kept=table.take(np.arange(n_planted, len(table))),
         replaced=table.take(np.arange(n_planted)),
-        planted=people.train.take(people.most_isolated[:n_planted]),
+        planted=people.train.take(chosen),
     )

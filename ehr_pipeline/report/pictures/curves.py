@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
@@ -67,5 +68,5 @@ def _series(history: Sequence[Mapping[str, float | None]], name: str) -> list[tu
     return [
         (float(record.get("epoch") or place + 1), float(value))
         for place, record in enumerate(history)
-        if (value := record.get(name)) is not None
+        if (value := record.get(name)) is not None and math.isfinite(value)
     ]

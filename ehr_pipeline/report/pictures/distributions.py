@@ -53,7 +53,9 @@ def _steps(frame: svg.Frame, bins: Sequence[float], heights: Sequence[float]) ->
 
 def _histogram(label: str, columns: Sequence[tuple[int, str, ColumnComparison]], bins: Sequence[float]) -> Markup:
     real = _densities(columns[0][2].train, bins)
-    drawn = [(place, _densities(column.synthetic, column.bins or bins), column.bins or bins) for place, _, column in columns]
+    drawn = [
+        (place, _densities(column.synthetic, column.bins or bins), column.bins or bins) for place, _, column in columns
+    ]
     peak = max([*real, 0.0])
     highest = max([peak, *(height for _, heights, _ in drawn for height in heights)])
     frame = svg.Frame(
@@ -61,17 +63,27 @@ def _histogram(label: str, columns: Sequence[tuple[int, str, ColumnComparison]],
         y_high=(min(highest, CLIPPED_AT * peak) if peak else highest) or 1.0,
     )  # fmt: skip
     parts = [svg.polygon(_steps(frame, bins, real), "real area")]
-    parts += [svg.polyline(_steps(frame, edges, heights), f"line {svg.colour(place)}") for place, heights, edges in drawn]
+    parts += [
+        svg.polyline(_steps(frame, edges, heights), f"line {svg.colour(place)}") for place, heights, edges in drawn
+    ]
     parts.append(frame.x_axis())
     return svg.picture(WIDTH, 116, label, parts)
 
 
 def _levels(label: str, columns: Sequence[tuple[int, str, ColumnComparison]], levels: Sequence[str]) -> Markup:
     real = _shares(columns[0][2].train)
-    synthetic = [(place, dict(zip(column.levels or [], _shares(column.synthetic), strict=False))) for place, _, column in columns]
+    synthetic = [
+        (place, dict(zip(column.levels or [], _shares(column.synthetic), strict=False))) for place, _, column in columns
+    ]
     shown = sorted(zip(levels, real, strict=False), key=lambda pair: -(pair[1] or 0.0))[:N_LEVELS_SHOWN]
     n_left = len(levels) - len(shown)
-    highest = max([0.01, *(share or 0.0 for _, share in shown), *(s.get(level) or 0.0 for _, s in synthetic for level, _ in shown)])
+    highest = max(
+        [
+            0.01,
+            *(share or 0.0 for _, share in shown),
+            *(s.get(level) or 0.0 for _, s in synthetic for level, _ in shown),
+        ]
+    )
     height = ROW_HEIGHT * max(len(shown), 1) + (ROW_HEIGHT if n_left else 0) + 8
     frame = svg.Frame(left=112, top=4, width=WIDTH - 160, height=height - 8, x_low=0.0, x_high=highest)
     parts = []
@@ -82,7 +94,11 @@ def _levels(label: str, columns: Sequence[tuple[int, str, ColumnComparison]], le
             parts.append(svg.text(frame.left + 2, middle + 3.2, "hidden, few patients", "tick"))
             continue
         parts.append(svg.rectangle(frame.left, middle - 4.5, frame.x(share) - frame.left, 9, "real area"))
-        parts += [svg.marker(frame.x(s), middle, place, 2.8) for place, by_level in synthetic if (s := by_level.get(level)) is not None]
+        parts += [
+            svg.marker(frame.x(s), middle, place, 2.8)
+            for place, by_level in synthetic
+            if (s := by_level.get(level)) is not None
+        ]
         parts.append(svg.text(WIDTH - 2, middle + 3.2, percent(share), "tick", "end"))
     if n_left:
         parts.append(svg.text(frame.left, height - 6, f"and {n_left} more levels", "tick"))

@@ -53,5 +53,3 @@ def forest(measure: str, truth: float | None, rows: Sequence[tuple[str, int | No
 
 def _truth_words(truth: float | None) -> str:
     return "estimates with 95 % intervals" + ("" if truth is None else f", the truth is {number(truth)}")
-
-

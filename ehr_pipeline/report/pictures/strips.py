@@ -12,7 +12,7 @@ from ehr_pipeline.report.numbers import number
 from ehr_pipeline.report.pictures.distributions import short
 
 LOW, HIGH = -0.2, 1.4
-STRIP_WIDTH, STRIP_ROW = 720, 30
+STRIP_WIDTH, MARK_GAP = 460, 11
 BAR_WIDTH, BAR_HEIGHT = 120, 14
 
 
@@ -24,7 +24,10 @@ def strip(rows: Sequence[tuple[str, Sequence[tuple[int, Score]]]]) -> Markup:
     rows
         Per metric: its title, and per generator its place (colour) and its score, which has a normalised value.
     """
-    frame = svg.Frame(left=232, top=22, width=STRIP_WIDTH - 248, height=STRIP_ROW * len(rows), x_low=LOW, x_high=HIGH)
+    tops = [22.0]
+    for _, scores in rows:
+        tops.append(tops[-1] + 18 + MARK_GAP * len(scores))
+    frame = svg.Frame(left=4, top=22, width=STRIP_WIDTH - 8, height=tops[-1] - 22, x_low=LOW, x_high=HIGH)
     parts = [
         svg.rectangle(frame.left, frame.top, frame.x(0) - frame.left, frame.height, "beyond"),
         svg.rectangle(frame.x(1), frame.top, frame.right - frame.x(1), frame.height, "beyond"),
@@ -33,14 +36,13 @@ def strip(rows: Sequence[tuple[str, Sequence[tuple[int, Score]]]]) -> Markup:
         svg.text(frame.x(0), 14, "floor: fresh real patients", "label", "middle"),
         svg.text(frame.x(1), 14, "null: independent columns", "label", "middle"),
     ]
-    for place, (title, scores) in enumerate(rows):
-        top = frame.top + STRIP_ROW * place
-        parts.append(svg.line(frame.left, top + STRIP_ROW, frame.right, top + STRIP_ROW, "grid"))
-        parts.append(svg.text(frame.left - 10, top + STRIP_ROW / 2 + 4, short(title, 34), "name", "end"))
+    for top, (title, scores) in zip(tops, rows, strict=False):
+        parts.append(svg.line(frame.left, top, frame.right, top, "axis"))
+        parts.append(svg.text(frame.x(0) + 5, top + 12, short(title, 70), "name"))
         for order, (generator, score) in enumerate(scores):
-            y = top + STRIP_ROW * (order + 1) / (len(scores) + 1)
+            y = top + 19 + MARK_GAP * order
             parts.append(_whisker(frame, score, y, generator))
-            parts.append(svg.marker(frame.x(score.normalised or 0.0), y, generator, 4.0 if len(scores) < 5 else 2.6))
+            parts.append(svg.marker(frame.x(score.normalised or 0.0), y, generator))
     parts.append(frame.x_axis([0.0, 0.25, 0.5, 0.75, 1.0, 1.25]))
     label = "Scores of all generators between the floor (0) and the null (1); the table below has the numbers"
     return svg.picture(STRIP_WIDTH, frame.bottom + 20, label, parts, "wide")

@@ -1,0 +1,1 @@
+"""Tests of MIMIC-IV as data and of the mapping between tables and events."""

@@ -1,0 +1,1 @@
+"""Tests of rules, counting, rejection, verdicts and what is left on disk."""
