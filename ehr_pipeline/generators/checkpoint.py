@@ -22,6 +22,9 @@ from torch import Tensor, nn
 from ehr_pipeline.generators.persistence import under
 from ehr_pipeline.storage import atomic_folder
 
+SECONDS_BETWEEN = 20.0
+"""Seconds between two writings of a checkpoint, at least."""
+
 
 class TrainingState:
     """A network in training: its weights, its optimiser, the best weights so far, the history."""
@@ -100,16 +103,18 @@ class Checkpoint:
 
     folder: Path
     fingerprint: str
-    every_s: float = 20.0
+    every_s: float
     _last_kept: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, folder: Path, config: BaseModel, data: tuple[Tensor, ...]) -> Self:
+    def of(cls, folder: Path, config: BaseModel, data: tuple[Tensor, ...], every_s: float | None = None) -> Self:
         """The checkpoint of a training of this config on these tensors."""
         digest = hashlib.sha256(config.model_dump_json().encode())
         for tensor in data:
             digest.update(tensor.cpu().numpy().tobytes())
-        return cls(folder=folder, fingerprint=digest.hexdigest())
+        return cls(
+            folder=folder, fingerprint=digest.hexdigest(), every_s=SECONDS_BETWEEN if every_s is None else every_s
+        )
 
     def keep(self, state: TrainingState) -> None:
         """Write the state, if the last writing is long enough ago."""

@@ -33,7 +33,12 @@ class TabularVAEConfig(TrainedConfig):
     hidden: int = Field(128, ge=1, description="width of the two hidden layers of encoder and decoder")
     latent: int = Field(12, ge=1, le=64, description="latent dimensions")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden units dropped in training")
-    beta: float = Field(0.3, gt=0, description="weight of the KL term; below 1 keeps weak effects")
+    beta: float = Field(
+        0.3,
+        gt=0,
+        description="weight of the KL term from 50,000 rows on; below 1 keeps weak effects. "
+        "On smaller tables more, up to 1, so that less is said of each patient",
+    )
     components: int = Field(64, ge=1, description="Gaussians in the latent mixture at most; small tables get fewer")
     levels: int = Field(32, ge=2, description="about how many levels a column of numbers has")
     faithful: bool = Field(False, description="the case study's own variant, with its known faults")

@@ -73,7 +73,7 @@ class GaussianMixture:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """`n` points, float64 of shape (n, d)."""
-        component = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        component = torch.multinomial(self.weights, max(1, n), replacement=True, generator=generator)[:n]
         noise = torch.randn(
             n, self.means.shape[1], 1, dtype=torch.float64, device=self.means.device, generator=generator
         )

@@ -50,6 +50,8 @@ MOST_POINTS = 100_000
 """Encoded patients that the mixture is fitted to, at most."""
 ROWS_PER_COMPONENT = 300
 """Patients that each component of the mixture stands for, at least on average."""
+LARGE_TABLE_ROWS = 50_000
+"""Rows from which on the KL term has the weight that the config gives."""
 WARM_UP_SHARE = 0.2
 """Share of the training in which the KL term grows to its full weight."""
 
@@ -63,12 +65,16 @@ class AutoencoderNetwork(Network):
         Share of each level, per column: where the heads start.
     n_numbers
         Columns that also enter as standard normal numbers.
+    beta
+        Weight of the KL term in training; the config's where not given.
     """
 
-    def __init__(self, level_shares: list[np.ndarray], n_numbers: int, config: TabularVAEConfig) -> None:
+    def __init__(
+        self, level_shares: list[np.ndarray], n_numbers: int, config: TabularVAEConfig, beta: float | None = None
+    ) -> None:
         super().__init__()
         self.n_levels = [len(shares) for shares in level_shares]
-        self.beta = config.beta
+        self.beta = config.beta if beta is None else beta
         d_hidden = config.hidden
         starts = np.cumsum([0, *self.n_levels[:-1]])
         self.register_buffer("first_level", torch.from_numpy(starts), persistent=False)
@@ -162,7 +168,8 @@ class TabularVAE(Generator):
         codec = TableCodec.fit(cls.writable(cohort.schema), cohort.table, cohort.subject_id, n_levels=config.levels)
         with enough_memory(cls.title, f"lower batch_rows (now {config.batch_rows})"), seeded(config.seed, device):
             data = data_tensors(device, codec.levels(cohort.table).astype(np.int32), codec.gaussian(cohort.table))
-            network = AutoencoderNetwork(codec.level_shares, int(codec.is_number.sum()), config).to(device)
+            beta = _beta(config, len(cohort.table))
+            network = AutoencoderNetwork(codec.level_shares, int(codec.is_number.sum()), config, beta).to(device)
             kept = Checkpoint.of(checkpoint, config, data) if checkpoint is not None else None
             history = train_network(
                 network, data, cohort.subject_id, config, task=cls.title, progress=progress, checkpoint=kept
@@ -202,6 +209,11 @@ class TabularVAE(Generator):
         network.load_state_dict(under("network.", tensors))
         mixture = GaussianMixture(**under("mixture.", tensors))
         return cls(codec, config, network, mixture, plain["history"])
+
+
+def _beta(config: TabularVAEConfig, n_rows: int) -> float:
+    """The KL term's weight: what a patient may tell the latent falls with the patients there are to learn from."""
+    return max(config.beta, min(1.0, config.beta * (LARGE_TABLE_ROWS / n_rows) ** 0.5))
 
 
 def _normalised(d: int, config: TabularVAEConfig) -> list[nn.Module]:

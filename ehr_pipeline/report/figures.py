@@ -62,7 +62,7 @@ def distributions(schema: Schema, generators: Sequence[GeneratorFacts]) -> list[
 def _column_figure(schema: Schema, name: str, columns: Sequence[tuple[int, str, ColumnComparison]]) -> Figure:
     title = column_title(schema, name)
     first = columns[0][2]
-    lines = [" · ".join(part for part in (name if name != title else "", first.unit or "") if part)]
+    lines = [" · ".join(part for part in ("" if name.lower() == title.lower() else name, first.unit or "") if part)]
     distances = " · ".join(number(column.distance) for *_, column in columns)
     kind = "KS" if first.bins is not None and first.levels is None else "distance"
     lines.append(f"{kind} {distances} (floor {number(first.distance_floor)})")

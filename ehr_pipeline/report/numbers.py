@@ -57,7 +57,7 @@ def percent(share: float | None) -> str:
     if share is None or not math.isfinite(share):
         return ABSENT
     if share in (0, 1):
-        return f"{share:.0%}".replace("%", " %")
+        return "100 %" if share else "0 %"
     value = 100 * share
     return signed(f"{value:.1f} %" if abs(value) >= 1 else f"{value:.2g} %" if abs(value) >= 0.001 else "< 0.001 %")
 

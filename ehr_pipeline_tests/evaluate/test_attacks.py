@@ -71,7 +71,7 @@ def test_chance_limit_of_hits_is_exceeded_as_rarely_as_it_says():
 
 
 def test_copies_are_counted_in_all_columns_and_gaps_are_equal():
-    encoding, (train, holdout, other) = encoded((300, 1), (300, 2), (300, 3))
+    _, (train, holdout, other) = encoded((300, 1), (300, 2), (300, 3))
     copies = Copies(train, holdout)
     has_gap = np.flatnonzero(np.isnan(train.numbers).any(axis=1))[:3]
     mixed = stack(other.take(np.arange(297)), train.take(has_gap))

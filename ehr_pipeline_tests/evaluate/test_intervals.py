@@ -34,10 +34,10 @@ def test_bootstrap_error_of_a_share_is_the_binomial_error():
 
 
 def test_intervals_cover_the_mean_of_what_they_measure():
-    # 60 pairs of tables of the same two populations: the interval of one should hold the mean over all
+    # 40 pairs of tables of the same two populations: the interval of one should hold the mean over all
     schema = Schema(columns=(Column(name="x", kind="continuous"), Column(name="y", kind="continuous")))
     found = []
-    for seed in range(60):
+    for seed in range(40):
         rng = np.random.default_rng(seed)
         x, z = rng.normal(size=(2, 400))
         real = pd.DataFrame({"x": x, "y": 0.8 * x + rng.normal(size=400)})
@@ -56,7 +56,7 @@ def test_auc_and_its_error_by_hand_and_by_repetition():
     label, score = np.array([1, 1, 0, 0]), np.array([3.0, 1.0, 2.0, 0.0])
     assert auc_and_error(label, score, np.arange(4))[0] == 0.75
     aucs, errors = [], []
-    for seed in range(200):
+    for seed in range(150):
         rng = np.random.default_rng(seed)
         label = (rng.random(300) < 0.3).astype(int)
         score = rng.normal(size=300) + label
@@ -64,7 +64,7 @@ def test_auc_and_its_error_by_hand_and_by_repetition():
         assert auc == pytest.approx(roc_auc_score(label, score))
         aucs.append(auc)
         errors.append(error)
-    assert np.mean(errors) == pytest.approx(np.std(aucs), rel=0.15)
+    assert np.mean(errors) == pytest.approx(np.std(aucs), rel=0.2)
 
 
 def test_repeated_rows_of_patients_do_not_make_an_auc_more_certain():

@@ -25,7 +25,7 @@ def test_shares_are_in_steps_of_eleven_patients(hits, more):
     n = hits + more
     share = coarse_share(np.arange(n) < hits)
     assert abs(share - hits / n) <= 6 / n
-    assert round(share * n) % 11 == 0
+    assert share == 1 or round(share * n) % 11 == 0
 
 
 def test_edges_are_round_inside_the_public_range_and_never_the_extremes():

@@ -11,8 +11,8 @@ from ehr_pipeline.evaluate.table import PARTS, evaluate_table
 from ehr_pipeline.record import Column, Schema, conform
 from ehr_pipeline_tests.evaluate.examples import PLAN, SCHEMA, patients, shuffled
 
-N_TRAIN, N_HOLDOUT = 1800, 1500
-NORMALISED = ("correlation_error", "c2st_auc", "comissing_error", "tvd2_mean")
+N_TRAIN, N_HOLDOUT = 1600, 1200
+NORMALISED = ("correlation_error", "c2st_auc", "comissing_error")
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +66,24 @@ def test_every_score_has_its_place_and_most_have_intervals(fresh):
     assert without == set()
 
 
-def test_the_same_seed_gives_the_same_evaluation(fresh, references):
-    assert evaluate(patients(N_TRAIN, 3), references) == fresh
+def test_the_same_seed_gives_the_same_evaluation_and_progress_names_every_part(fresh, references):
+    steps = []
+    assert evaluate(patients(N_TRAIN, 3), references, progress=steps.append) == fresh
+    assert [step.done for step in steps] == list(range(1, len(PARTS) + 1))
 
 
-def test_references_of_other_tables_are_not_used(fresh, references):
-    other = prepare_references(patients(200, 7), patients(200, 8), SCHEMA, PLAN, 0)
-    assert evaluate(patients(N_TRAIN, 3), other) == fresh
+def small(synthetic, references=None):
+    train, holdout = patients(300, 1), patients(200, 2)
+    return evaluate_table(train, holdout, synthetic, SCHEMA, plan=PLAN, seed=0, references=references)
 
 
-def test_missing_columns_are_left_out_and_said(references):
-    found = evaluate(patients(N_TRAIN, 3).drop(columns=["lab", "died"]), None)
+def test_references_of_other_tables_are_not_used():
+    other = prepare_references(patients(300, 7), patients(200, 8), SCHEMA, PLAN, 0)
+    assert small(patients(300, 3), other) == small(patients(300, 3))
+
+
+def test_missing_columns_are_left_out_and_said():
+    found = small(patients(300, 3).drop(columns=["lab", "died"]))
     assert found.left_out == ["lab", "died"]
     assert "lab" not in [column.name for column in found.columns]
     assert found.scores["tstr_hgb[died]"].verdict == "failed"
@@ -98,7 +105,7 @@ def test_what_stands_behind_the_pictures(fresh):
         ("died", "linear", 2),
     ]
     assert {group.column for group in fresh.subgroups} == {"sex", "site"}
-    assert fresh.n_rows == {"train": 1800, "holdout": 1500, "synthetic": 1800, "compared": 1500}
+    assert fresh.n_rows == {"train": 1600, "holdout": 1200, "synthetic": 1600, "compared": 1200}
     assert fresh.effect.true_log_odds == -0.8
     assert len(fresh.effect.estimates) == 6
 
@@ -120,18 +127,12 @@ def test_subgroups_are_measured_inside_the_group(fresh):
     assert set(group.scores) == {"ks_mean", "correlation_error", "tstr_gap[died]"}
 
 
-def test_a_group_that_the_synthetic_table_lost_is_seen(references):
-    made = patients(N_TRAIN, 3)
+def test_a_group_that_the_synthetic_table_lost_is_seen():
+    made = patients(300, 3)
     made = made[made["sex"] == "M"].reset_index(drop=True)
-    group = next(g for g in evaluate(made, references).subgroups if (g.column, g.level) == ("sex", "F"))
+    group = next(g for g in small(made).subgroups if (g.column, g.level) == ("sex", "F"))
     assert group.share_ratio == 0
     assert group.n_synthetic is None
-
-
-def test_progress_names_every_part(references):
-    steps = []
-    evaluate(patients(N_TRAIN, 3), references, progress=steps.append)
-    assert [step.done for step in steps] == list(range(1, len(PARTS) + 1))
 
 
 WIDE = Schema(
@@ -173,6 +174,10 @@ def ugly(n, seed, has_gaps=True):
     return conform(pd.DataFrame(columns), WIDE)
 
 
+def is_outside(score):
+    return score.value < score.threshold if score.better == "higher" else score.value > score.threshold
+
+
 @pytest.mark.parametrize(
     ("n_train", "n_holdout", "n_synthetic", "has_gaps"),
     [(70, 30, 70, True), (70, 30, 70, False), (1, 1, 1, True), (1, 0, 3, True), (0, 0, 0, True), (6, 2, 100, True)],
@@ -187,7 +192,8 @@ def test_few_patients_never_crash_never_pass_and_are_said_to_be_few(n_train, n_h
         seed=0,
     )
     assert not [score.name for score in found.scores.values() if score.verdict == "passed"]
-    assert all(score.note for score in found.scores.values() if score.verdict == "failed" or score.value is None)
+    for score in found.scores.values():
+        assert score.note or (score.value is not None and (score.verdict == "diagnostic" or is_outside(score)))
     assert any("training and" in warning for warning in found.warnings)
     assert found.left_out == ["words"]
     for column in found.columns:
@@ -197,8 +203,8 @@ def test_few_patients_never_crash_never_pass_and_are_said_to_be_few(n_train, n_h
 
 
 def test_no_exact_value_of_a_patient_is_an_edge():
-    train = ugly(400, 1)
-    found = evaluate_table(train, ugly(200, 2), ugly(400, 3), WIDE, plan=EvaluationPlan(), seed=0)
+    train = ugly(150, 1)
+    found = evaluate_table(train, ugly(100, 2), ugly(150, 3), WIDE, plan=EvaluationPlan(), seed=0)
     for column in found.columns:
         if column.bins is not None and column.name.startswith("lab"):
             present = train[column.name].dropna()

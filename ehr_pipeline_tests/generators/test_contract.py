@@ -144,9 +144,16 @@ def test_value_of_one_patient_alone_is_never_drawn(name):
 
 def test_text_of_a_patient_lies_in_no_model_file(name, tmp_path):
     cohort = mixed_cohort()
-    table = cohort.table.assign(note="PLANTED-NOTE", drug=cohort.table["drug"].mask(cohort.subject_id == 3, "PLANTED-DRUG"))
+    table = cohort.table.assign(
+        note="PLANTED-NOTE", drug=cohort.table["drug"].mask(cohort.subject_id == 3, "PLANTED-DRUG")
+    )
     folder = GeneratorFolder(tmp_path / name)
-    train(name, TrainingCohort(schema=cohort.schema, table=table, subject_id=cohort.subject_id), quick_config(name), folder)
+    train(
+        name,
+        TrainingCohort(schema=cohort.schema, table=table, subject_id=cohort.subject_id),
+        quick_config(name),
+        folder,
+    )
     assert not any(b"PLANTED" in path.read_bytes() for path in Path(folder.model).rglob("*") if path.is_file())
 
 
@@ -157,7 +164,11 @@ def test_a_handful_of_patients_is_enough(name, n):
 
 
 def test_missing_everywhere_stays_missing(name):
-    schema = Schema(columns=tuple(Column(name=kind, kind=kind) for kind in ("continuous", "integer", "binary", "categorical", "time")))
+    schema = Schema(
+        columns=tuple(
+            Column(name=kind, kind=kind) for kind in ("continuous", "integer", "binary", "categorical", "time")
+        )
+    )
     table = conform(pd.DataFrame({kind: [None] * 50 for kind in schema.names}), schema)
     frame = fitted(name, TrainingCohort(schema=schema, table=table, subject_id=np.arange(50))).sample(20, seed=0)
     assert_keeps_schema(frame, schema)
@@ -185,8 +196,16 @@ def test_conditions_hold_in_every_row(generator):
 
 @pytest.mark.parametrize(
     ("conditions", "named"),
-    [({"nobody": 1}, "nobody"), ({"died": 9}, "died"), ({"unit": "NICU"}, "unit"), ({"age": "old"}, "age"),
-     ({"age": 200}, "age"), ({"died": None}, "died"), ({"never": 3}, "never"), ({"visits": "inf"}, "visits")],
+    [
+        ({"nobody": 1}, "nobody"),
+        ({"died": 9}, "died"),
+        ({"unit": "NICU"}, "unit"),
+        ({"age": "old"}, "age"),
+        ({"age": 200}, "age"),
+        ({"died": None}, "died"),
+        ({"never": 3}, "never"),
+        ({"visits": "inf"}, "visits"),
+    ],
 )
 def test_condition_that_cannot_be_is_refused_by_its_column(generator, conditions, named):
     with pytest.raises(OptionError, match=named):

@@ -100,16 +100,17 @@ def test_what_begins_ends_later(records, table, start, end):
 
 
 @pytest.mark.parametrize(
-    ("inner", "span", "outer", "key", "bounds"),
+    ("inner", "span", "outer", "bounds"),
     [
-        ("hosp.labevents", ("charttime", "charttime"), "hosp.admissions", "hadm_id", ("admittime", "dischtime")),
-        ("hosp.prescriptions", ("starttime", "stoptime"), "hosp.admissions", "hadm_id", ("admittime", "dischtime")),
-        ("icu.icustays", ("intime", "outtime"), "hosp.admissions", "hadm_id", ("admittime", "dischtime")),
-        ("icu.chartevents", ("charttime", "charttime"), "icu.icustays", "stay_id", ("intime", "outtime")),
-        ("ed.vitalsign", ("charttime", "charttime"), "ed.edstays", "stay_id", ("intime", "outtime")),
+        ("hosp.labevents", ("charttime", "charttime"), "hosp.admissions", ("admittime", "dischtime")),
+        ("hosp.prescriptions", ("starttime", "stoptime"), "hosp.admissions", ("admittime", "dischtime")),
+        ("icu.icustays", ("intime", "outtime"), "hosp.admissions", ("admittime", "dischtime")),
+        ("icu.chartevents", ("charttime", "charttime"), "icu.icustays", ("intime", "outtime")),
+        ("ed.vitalsign", ("charttime", "charttime"), "ed.edstays", ("intime", "outtime")),
     ],
 )
-def test_what_happens_lies_inside_its_stay(records, inner, span, outer, key, bounds):
+def test_what_happens_lies_inside_its_stay(records, inner, span, outer, bounds):
+    key = "hadm_id" if outer == "hosp.admissions" else "stay_id"
     outside = records.execute(f"""
         SELECT count(*) FROM mimiciv_{inner} i JOIN mimiciv_{outer} o USING ({key})
         WHERE i.{span[0]} < o.{bounds[0]} OR i.{span[1]} > o.{bounds[1]}

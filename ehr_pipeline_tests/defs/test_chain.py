@@ -1,0 +1,88 @@
+"""What a cohort's run promises: the whole chain in one run, gated, and nothing of a patient in Dagster's storage."""
+
+import dagster as dg
+import pytest
+
+from ehr_pipeline.definitions import build_defs
+from ehr_pipeline.defs.resources import PipelineData
+from ehr_pipeline.storage import read_json
+
+from .conftest import MARKER
+
+EMPTY_COHORT = """
+title: Nobody
+index: admission
+window: {until: admission}
+population: {age_years: {minimum: 120}}
+features: {age: {fact: age}}
+"""
+
+
+def run_cohort(data, cohort, instance, *, config=None, folders=()):
+    pipeline = PipelineData(root=str(data.root), cohort_folders=[str(folder) for folder in folders])
+    defs = build_defs(pipeline=pipeline)
+    return defs.resolve_job_def("refresh_cohort").execute_in_process(
+        partition_key=cohort, instance=instance, raise_on_error=False, run_config=config or {}
+    )
+
+
+@pytest.fixture
+def instance(tmp_path):
+    with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as instance:
+        yield instance
+
+
+def quick(**ops):
+    """Run config that keeps training short."""
+    return {"ops": {"model__tabular_vae": {"config": {"epochs": 2}}, **ops}}
+
+
+@pytest.mark.slow
+def test_one_run_holds_the_whole_chain_and_no_patient(data, instance, tmp_path):
+    result = run_cohort(data, "emergency", instance, config=quick())
+    assert result.success, [event.message for event in result.all_events if event.is_failure]
+    folder = data.cohort("emergency")
+    scores = read_json(folder.report_scores)
+    assert set(scores["generators"]) == {"independent", "tabular_vae"}
+    assert folder.report_page.exists()
+    evaluations = result.get_asset_check_evaluations()
+    assert {evaluation.partition for evaluation in evaluations} == {"emergency"}
+    report = result.asset_materializations_for_node("validation_report")[0].metadata
+    assert "data:image/png;base64," in report["picture"].value
+    assert any(name.startswith("tabular_vae/") for name in report)
+    assert_nowhere(MARKER, tmp_path / "home")
+
+
+@pytest.mark.slow
+def test_a_failing_cohort_is_a_failed_run_without_a_synthetic_table(data, instance, tmp_path):
+    (tmp_path / "nobody.yaml").write_text(EMPTY_COHORT)
+    result = run_cohort(data, "nobody", instance, folders=[tmp_path])
+    assert not result.success
+    assert not list(data.cohort("nobody").root.rglob("synthetic.parquet"))
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "no patient" in failure.step_failure_data.user_failure_data.description.lower()
+
+
+def test_an_unexpected_error_passes_the_wall_without_its_text(instance, tmp_path):
+    from ehr_pipeline.defs.boundary import patient_safe
+
+    @dg.asset
+    def leaks():
+        with patient_safe("cohort"):
+            raise ValueError(f"could not convert {MARKER}")
+
+    result = dg.materialize([leaks], instance=instance, raise_on_error=False)
+    assert not result.success
+    assert_nowhere(MARKER, tmp_path / "home")
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "unexpected ValueError at test_chain.py" in failure.step_failure_data.user_failure_data.description
+
+
+def assert_nowhere(text, folder):
+    """No file below `folder` holds the text, in UTF-8 or UTF-16."""
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and any(text.encode(coding) in path.read_bytes() for coding in ("utf-8", "utf-16-le"))
+    ]
+    assert not found

@@ -1,0 +1,131 @@
+"""What the code location promises: it loads, reads as the flow, and is partitioned by cohort alone."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from ehr_pipeline.definitions import build_defs, defs
+from ehr_pipeline.defs.launchpad import config_from, form_of
+from ehr_pipeline.defs.resources import PipelineData
+from ehr_pipeline.generators.registry import GENERATORS, default_generators, generator_type
+
+COHORTS = {"medicore", "icu_48h", "heart_failure", "diabetes", "emergency"}
+STAGES = ["ingest", "cohort", "prepare", "train", "sample", "evaluate", "report"]
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return defs.resolve_asset_graph()
+
+
+def test_the_definitions_load():
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_every_stage_is_a_group_and_the_graph_follows_their_order(graph):
+    order = {stage: place for place, stage in enumerate(STAGES)}
+    groups = {key: graph.get(key).group_name for key in graph.get_all_asset_keys()}
+    assert set(groups.values()) == set(STAGES)
+    for key, group in groups.items():
+        for parent in graph.get(key).parent_keys:
+            assert order[groups[parent]] <= order[group], (parent, key)
+
+
+def test_partitions_are_the_cohorts_and_nothing_else(graph):
+    for key in graph.get_all_asset_keys():
+        partitions = graph.get(key).partitions_def
+        if key.path[0] == "raw":
+            assert partitions is None
+        else:
+            assert set(partitions.get_partition_keys()) == COHORTS
+
+
+def test_every_asset_says_who_owns_it_what_it_is_and_how_secret(graph):
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description and node.owners and node.kinds and "phi" in node.tags, key
+
+
+def test_a_generator_in_the_registry_has_its_assets_and_checks(graph):
+    for generator in GENERATORS:
+        for stage in ("model", "synthetic", "scores"):
+            assert dg.AssetKey([stage, generator]) in graph.get_all_asset_keys()
+        names = {check.name for check in graph.asset_check_keys if check.asset_key.path == ["synthetic", generator]}
+        assert len(names) >= 3
+
+
+def test_gates_block_and_the_size_of_a_cohort_does_not(graph):
+    for key in graph.asset_check_keys:
+        spec = graph.get_check_spec(key)
+        assert spec.blocking == (key.name != "enough_patients"), key
+
+
+def test_training_is_never_retried(graph):
+    for generator in GENERATORS:
+        assert defs.get_assets_def(dg.AssetKey(["model", generator])).op.retry_policy is None
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_the_launchpad_form_means_the_generators_own_config(generator):
+    config_type = generator_type(generator).config_type
+    form = form_of(config_type)
+    assert config_from(form(), config_type) == config_type()
+    assert config_from(form(seed=7), config_type) == config_type(seed=7)
+    for name, field in form.model_fields.items():
+        assert field.description, name
+
+
+def test_the_schedule_asks_for_one_run_per_cohort():
+    from datetime import datetime
+
+    schedule = defs.get_schedule_def("weekly")
+    repository = defs.get_repository_def()
+    context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 11, 22, 3), repository_def=repository)
+    requests = schedule.evaluate_tick(context).run_requests
+    assert {request.partition_key for request in requests} == COHORTS
+    assert schedule.job_name == "refresh_all"
+
+
+def test_the_sensor_asks_once_per_change_of_the_source(tmp_path, monkeypatch):
+    sensor = defs.get_sensor_def("new_source_files")
+    monkeypatch.setenv("EHR_PIPELINE_SOURCE", str(tmp_path))
+    (tmp_path / "patients.csv").write_text("a")
+
+    def tick(cursor):
+        with dg.DagsterInstance.ephemeral() as instance:
+            context = dg.build_sensor_context(
+                instance=instance, cursor=cursor, repository_def=defs.get_repository_def()
+            )
+            answer = sensor.evaluate_tick(context)
+        return len(answer.run_requests or []), answer.cursor
+
+    asked, cursor = tick(None)
+    assert asked == 1
+    assert tick(cursor)[0] == 0
+    (tmp_path / "patients.csv").write_text("ab")
+    asked, changed = tick(cursor)
+    assert asked == 1 and changed != cursor
+
+
+def test_the_refresh_all_job_holds_the_default_generators_alone():
+    keys = defs.resolve_job_def("refresh_all").asset_layer.executable_asset_keys
+    trained = {key.path[1] for key in keys if key.path[0] == "model"}
+    assert trained == set(default_generators())
+
+
+def test_a_users_own_file_becomes_a_partition(tmp_path):
+    (tmp_path / "my_patients.yaml").write_text(
+        "title: Mine\nindex: admission\nwindow: {until: admission}\nfeatures: {age: {fact: age}}\n"
+    )
+    own = build_defs(pipeline=PipelineData(cohort_folders=[str(tmp_path)]))
+    partitions = own.resolve_job_def("refresh_cohort").partitions_def.get_partition_keys()
+    assert set(partitions) == COHORTS | {"my_patients"}
+
+
+@pytest.mark.slow
+def test_dagster_itself_validates_the_workspace():
+    command = [sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
