@@ -16,8 +16,8 @@ from ehr_pipeline.clinical.code_sets import CodeSet, expand_prefixes, load_code_
 from ehr_pipeline.clinical.drugs import DrugClass, load_drug_classes
 from ehr_pipeline.clinical.items import load_items
 from ehr_pipeline.clinical.measured import Series
-from ehr_pipeline.cohort.facts import FactName
-from ehr_pipeline.record import Statistic
+from ehr_pipeline.cohort.facts import FACTS, FactName
+from ehr_pipeline.record import NUMBER_KINDS, Statistic
 
 Decimals = Annotated[int, Field(ge=0, le=9)]
 Title = Annotated[str, Field(pattern=r"^[^\x00-\x1f]{1,128}$")]
@@ -93,7 +93,8 @@ class DiagnosisSet(Declared):
         """Title and prefixes."""
         if isinstance(self.codes, str):
             return load_code_sets()[self.codes]
-        return CodeSet(title="Diagnosis", icd10=self.codes.icd10, icd9=self.codes.icd9)
+        codes = self.codes
+        return CodeSet(title=", ".join([*codes.icd10, *codes.icd9][:5]), icd10=codes.icd10, icd9=codes.icd9)
 
 
 class DrugSet(Declared):
@@ -111,7 +112,7 @@ class DrugSet(Declared):
         """Title, names and excluding words."""
         if isinstance(self.drugs, str):
             return load_drug_classes()[self.drugs]
-        return DrugClass(title="Drug", names=self.drugs)
+        return DrugClass(title=", ".join(self.drugs[:5]), names=self.drugs)
 
 
 class ItemFeature(Declared):
@@ -204,6 +205,12 @@ class FactFeature(Declared):
     fact: FactName
     decimals: Decimals | None = None
     title: Title | None = None
+
+    @model_validator(mode="after")
+    def _decimals_are_of_a_number(self) -> FactFeature:
+        if self.decimals is not None and FACTS[self.fact].kind not in NUMBER_KINDS:
+            raise ValueError("only a number has decimals")
+        return self
 
 
 class FollowUpFeature(Declared):

@@ -19,7 +19,9 @@ from ehr_pipeline.storage import TEMPORARY_PREFIX, DataFolder, private_folder
 
 
 @contextlib.contextmanager
-def locked_connection(folder: Path, readable: Sequence[Path], writable: Sequence[Path] = ()) -> Iterator:
+def locked_connection(
+    folder: Path, readable: Sequence[Path], writable: Sequence[Path] = ()
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection in memory, with a view `events` over the Parquet files `readable`.
 
     It spills into a private folder inside `folder` that is gone afterwards.

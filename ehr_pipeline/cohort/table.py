@@ -6,8 +6,6 @@ and follows in `prepare/`. Columns are called c0, c1, ... until the last step, s
 
 from __future__ import annotations
 
-from typing import Any
-
 import duckdb
 
 from ehr_pipeline.clinical.items import load_items
@@ -111,7 +109,7 @@ def _wanted_series(definition: CohortDefinition) -> dict[str, Series]:
 
 
 def _create_item_values(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> None:
-    """`item_values`: one row per member, a struct of all statistics per series (s0, s1, ...)."""
+    """`item_values`: one row per member with any value, columns s0_first, s0_last, ... for each series in order."""
     connection.execute(f"CREATE TEMP TABLE measured AS {measured_values_sql('window_events', ['member', 'time'])}")
     statistics = ", ".join(f"{sql} AS {name}_value" for name, sql in _STATISTICS.items())
     connection.execute(
@@ -186,7 +184,7 @@ def _create_follow_up(connection: duckdb.DuckDBPyConnection) -> None:
         GROUP BY m.member""")
 
 
-def _expression(name: str, feature: SingleFeature, keys: list[str]) -> Any:
+def _expression(name: str, feature: SingleFeature, keys: list[str]) -> str:
     """The SQL of one column. It holds numbers and our own names, never text of the definition but the checked name."""
     decimals = decimals_of(feature)
     if isinstance(feature, ItemFeature):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from ehr_pipeline.defs.ingest import sources_from_environment
+from ehr_pipeline.defs.ingest import SIMULATED, sources_from_environment
 
 
 def hands_off() -> dg.AutomationCondition:
@@ -54,7 +54,7 @@ def new_source_sensor(job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefiniti
     @dg.sensor(job=job, name="new_source_files", minimum_interval_seconds=60)
     def new_source_files(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         """Compare names, sizes and times of the source's files with those at the last request."""
-        folders = [Path(source) for source in sources_from_environment() if source != "simulated"]
+        folders = [Path(source) for source in sources_from_environment() if source != SIMULATED]
         if not folders:
             yield dg.SkipReason("the source is the simulated hospital; set EHR_PIPELINE_SOURCE to a MIMIC-IV folder")
             return

@@ -14,6 +14,8 @@ from ehr_pipeline.ingest.checks import CHECKS, CheckResult
 from ehr_pipeline.mimic.tables import Table, tables
 from ehr_pipeline.progress import lines
 
+SOURCE_VARIABLE = "EHR_PIPELINE_SOURCE"
+SIMULATED = "simulated"
 EVENTS = dg.AssetKey(["raw", "events"])
 CHECK_MEANING = {
     "columns": "Columns and types as MIMIC-IV declares them, nothing empty that may not be, times and numbers read.",
@@ -25,7 +27,7 @@ CHECK_MEANING = {
 
 def sources_from_environment() -> list[str]:
     """EHR_PIPELINE_SOURCE (folders, separated as in PATH), else the simulated hospital."""
-    named = os.environ.get("EHR_PIPELINE_SOURCE", "simulated")
+    named = os.environ.get(SOURCE_VARIABLE) or SIMULATED
     return [source for source in named.split(os.pathsep) if source]
 
 
@@ -67,9 +69,9 @@ def raw_assets() -> dg.AssetsDefinition:
         data, progress = pipeline.folder, lines(context.log.info)
         with patient_safe("ingest"):
             sources = config.source or sources_from_environment()
-            if "simulated" in sources:
+            if SIMULATED in sources:
                 ensure_hospital(data.simulated_source, config.patients, config.sites, config.seed, progress)
-            folders = [data.simulated_source if one == "simulated" else Path(one) for one in sources]
+            folders = [data.simulated_source if one == SIMULATED else Path(one) for one in sources]
             summary = ingest(folders, data, progress)
             checks = check_tables(data)
         for note in summary.notes:

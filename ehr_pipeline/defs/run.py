@@ -18,6 +18,7 @@ import dagster as dg
 
 from ehr_pipeline.defs.boundary import EXIT_CODE
 from ehr_pipeline.defs.console import PLAIN
+from ehr_pipeline.defs.ingest import SIMULATED, SOURCE_VARIABLE
 from ehr_pipeline.errors import OptionError
 from ehr_pipeline.storage import DataFolder, private_folder
 
@@ -60,9 +61,10 @@ class RunSummary:
 
 
 def prepare_instance(data: DataFolder) -> Path:
-    """Make DAGSTER_HOME inside the data folder, with the shipped `dagster.yaml`; returns it."""
+    """Make DAGSTER_HOME inside the data folder, with the shipped instance and workspace files; returns it."""
     home = private_folder(data.dagster_home)
-    shutil.copyfile(Path(__file__).with_name("dagster.yaml"), home / "dagster.yaml")
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copyfile(Path(__file__).with_name(name), home / name)
     return home
 
 
@@ -107,19 +109,21 @@ def run_pipeline(request: RunRequest, say: Say) -> RunSummary:
 
 def serve(data: DataFolder, cohort_folders: tuple[Path, ...], port: int, say: Say) -> int:
     """Run `dagster dev` on loopback until it is interrupted; returns its exit code."""
-    prepare_instance(data)
-    root = Path(__file__).parents[2]
+    home = prepare_instance(data)
     environment = {**os.environ, **set_environment(data, cohort_folders)}
-    command = [
-        *(sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)),
-        *("--module-name", "ehr_pipeline.definitions", "--working-directory", str(root)),
-    ]
+    if sources := environment.get(SOURCE_VARIABLE):
+        environment[SOURCE_VARIABLE] = os.pathsep.join(_absolute(one) for one in sources.split(os.pathsep))
+    command = [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)]
     say(f"Dagster on http://127.0.0.1:{port} over {data.root}; Ctrl-C stops it")
-    with subprocess.Popen(command, env=environment, cwd=root) as process:  # noqa: S603 - our own arguments
+    with subprocess.Popen(command, env=environment, cwd=home) as process:  # noqa: S603 - our own arguments
         try:
             return process.wait()
         except KeyboardInterrupt:
             return process.wait()
+
+
+def _absolute(source: str) -> str:
+    return source if source == SIMULATED else str(Path(source).resolve())
 
 
 def _known(request: RunRequest, defs: dg.Definitions) -> tuple[list[str], list[str]]:

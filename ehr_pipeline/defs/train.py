@@ -7,13 +7,13 @@ from ehr_pipeline.defs.boundary import patient_safe
 from ehr_pipeline.defs.launchpad import config_from, form_of
 from ehr_pipeline.defs.metadata import OWNERS, PHI, picture
 from ehr_pipeline.defs.resources import PipelineData
-from ehr_pipeline.generators.registry import GENERATORS, generator_type
+from ehr_pipeline.generators.registry import GENERATORS
 from ehr_pipeline.progress import lines
 
 
 def model_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The asset that fits `generator` to a cohort's training patients."""
-    config_type = generator_type(generator).config_type
+    config_type = GENERATORS[generator].config_type
     Form = form_of(config_type)
 
     @dg.asset(

@@ -55,9 +55,9 @@ class Dependence:
             [self._distance(cells, group, [resampling for _, resampling in sides]) for group in groups]
             for groups in (self.pairs, self.triples)
         )
-        gaps = self._comissing(sides)
+        gaps, error = self._comissing(sides), self._correlation_error(sides)
         return {
-            "correlation_error": read(self._correlation_error(sides), note="too few columns"),
+            "correlation_error": read(error, None if error is not None else "too few columns"),
             "tvd2_mean": read(np.mean(two, axis=0) if two else None),
             "tvd2_max": read(np.max(two, axis=0), f"worst pair: {self._label(two)}") if two else read(None),
             "tvd3_mean": read(np.mean(three, axis=0) if three else None),

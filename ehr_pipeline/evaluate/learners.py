@@ -11,7 +11,6 @@ import warnings
 import numpy as np
 
 MIN_CLASS_ROWS = 5
-MIN_THREADED_ROWS = 20_000  # below, threads wait for each other longer than they work
 
 
 def can_learn(label: np.ndarray) -> bool:
@@ -28,7 +27,7 @@ def boosted_scores(x: np.ndarray, label: np.ndarray, x_test: np.ndarray, is_cate
     if not can_learn(label) or not usable.any():
         return np.full(len(x_test), 0.5)
     model = HistGradientBoostingClassifier(random_state=0, categorical_features=is_category[usable])
-    with threadpool_limits(1 if len(x) < MIN_THREADED_ROWS else None):
+    with threadpool_limits(1):  # one fit takes a second; on a busy machine its threads wait for each other for minutes
         model.fit(x[:, usable], label)
         return model.predict_proba(x_test[:, usable])[:, 1]
 

@@ -12,6 +12,7 @@ from ehr_pipeline.evaluate.result import Score
 from ehr_pipeline.evaluate.scoring import metric_of
 from ehr_pipeline.evaluate.thresholds import Thresholds
 
+GATED = ("c2st_auc", "correlation_error", "tstr_hgb")
 NULL_CANNOT_TELL = "independent columns or chance would pass as well: the data cannot tell here"
 
 
@@ -19,10 +20,10 @@ def gate_by_null(scores: dict[str, Score], thresholds: Thresholds, n_patients: i
     """Give fidelity and utility scores their verdicts; scores without a threshold stay diagnostics."""
     gated = {}
     for name, score in scores.items():
-        limit = _limit(score, thresholds)
-        if limit == "none":
+        if name.split("[")[0] not in GATED:
             gated[name] = score
             continue
+        limit = _limit(score, thresholds)
         control_is_caught = limit is not None and score.null is not None and is_worse(name, score.null, limit)
         gated[name] = decide(
             score,
@@ -62,15 +63,12 @@ def is_worse(name: str, value: float, limit: float) -> bool:
     return value < limit if metric_of(name).better == "higher" else value > limit
 
 
-def _limit(score: Score, thresholds: Thresholds) -> float | str | None:
-    """The limit in the unit of the score's value; None where it cannot be set, 'none' for a diagnostic."""
-    base = score.name.split("[")[0]
-    if base == "c2st_auc":
+def _limit(score: Score, thresholds: Thresholds) -> float | None:
+    """The limit in the unit of the score's value; None where its references do not allow one."""
+    if score.name == "c2st_auc":
         return thresholds.c2st_auc
-    if base == "correlation_error":
+    if score.name == "correlation_error":
         if score.normalised is None:
             return None
         return score.floor + thresholds.correlation_normalised * (score.null - score.floor)
-    if base == "tstr_hgb":
-        return None if score.floor is None else score.floor - thresholds.tstr_gap
-    return "none"
+    return None if score.floor is None else score.floor - thresholds.tstr_gap

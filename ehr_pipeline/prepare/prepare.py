@@ -16,7 +16,7 @@ import pandas as pd
 
 from ehr_pipeline.clinical.items import load_items
 from ehr_pipeline.clinical.measured import create_sources_table, measured_values_sql, series_of
-from ehr_pipeline.clinical.vocabularies import load_vocabularies
+from ehr_pipeline.clinical.vocabularies import Vocabulary, load_vocabularies
 from ehr_pipeline.cohort.definition import CohortDefinition
 from ehr_pipeline.cohort.facts import FACTS
 from ehr_pipeline.cohort.features import FactFeature
@@ -134,7 +134,7 @@ def _prepared_table(
     return conformed, _above_zero(impossible), _above_zero(unknown)
 
 
-def _vocabulary(definition: CohortDefinition, column: str) -> Any:
+def _vocabulary(definition: CohortDefinition, column: str) -> Vocabulary:
     feature = definition.columns[column]
     assert isinstance(feature, FactFeature)
     return load_vocabularies()[FACTS[feature.fact].vocabulary]

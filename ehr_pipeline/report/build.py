@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ehr_pipeline.errors import CheckFailed, DefinitionError, NotReady
+from ehr_pipeline.record import Schema
 from ehr_pipeline.report.inputs import GeneratorFacts, ReportInputs
 from ehr_pipeline.report.lint import claims, lint, texts
 from ehr_pipeline.report.scores import report_scores
@@ -45,7 +46,7 @@ def build_report(inputs: ReportInputs) -> Report:
     if not inputs.generators:
         raise NotReady(f"cohort {inputs.cohort.name} has no evaluated generator to report on; evaluate one first")
     _refuse_claims(inputs)
-    shown = replace(inputs, generators=tuple(_protected(one) for one in inputs.generators))
+    shown = replace(inputs, generators=tuple(_protected(one, inputs.schema) for one in inputs.generators))
     html = _render(view(shown))
     said = lint(html)
     if said:
@@ -59,12 +60,12 @@ def write_report(report: Report, folder: CohortFolder) -> Path:
     return write_text(folder.report_page, report.html)
 
 
-def _protected(generator: GeneratorFacts) -> GeneratorFacts:
+def _protected(generator: GeneratorFacts, schema: Schema) -> GeneratorFacts:
     """The generator with small cells hidden, also among its facts (`n_patients`, `n_rows`)."""
     facts = {
         name: HIDDEN if name.startswith("n_") and is_small(value) else value for name, value in generator.facts.items()
     }
-    return replace(generator, evaluation=protect(generator.evaluation), facts=facts)
+    return replace(generator, evaluation=protect(generator.evaluation, schema), facts=facts)
 
 
 def _refuse_claims(inputs: ReportInputs) -> None:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ehr_pipeline.evaluate.result import ColumnComparison, CorrelationComparison, Curve, EffectEstimate, Score
+from ehr_pipeline.evaluate.result import CorrelationComparison, Curve, EffectEstimate, Score
 from ehr_pipeline.record import Schema
 from ehr_pipeline.report import metrics
 from ehr_pipeline.report.inputs import GeneratorFacts
 from ehr_pipeline.report.numbers import number, percent
 from ehr_pipeline.report.pictures.curves import loss, roc
-from ehr_pipeline.report.pictures.distributions import distribution
+from ehr_pipeline.report.pictures.distributions import DrawnColumn, distribution
 from ehr_pipeline.report.pictures.forest import forest
 from ehr_pipeline.report.pictures.matrices import matrix
 from ehr_pipeline.report.pictures.strips import strip
@@ -52,22 +52,25 @@ def score_strip(generators: Sequence[GeneratorFacts]) -> Figure | None:
 
 def distributions(schema: Schema, generators: Sequence[GeneratorFacts]) -> list[Figure]:
     """One picture per column with all generators that wrote it, in the order of the schema."""
-    by_name: dict[str, list[tuple[int, str, ColumnComparison]]] = {name: [] for name in schema.names}
+    by_name: dict[str, list[DrawnColumn]] = {name: [] for name in schema.names}
     for place, generator in enumerate(generators):
+        n_rows = generator.evaluation.n_rows
         for column in generator.evaluation.columns:
-            by_name.setdefault(column.name, []).append((place, generator.title, column))
+            drawn = DrawnColumn(place=place, generator=generator.title, column=column, n_rows=n_rows)
+            by_name.setdefault(column.name, []).append(drawn)
     return [_column_figure(schema, name, columns) for name, columns in by_name.items() if columns]
 
 
-def _column_figure(schema: Schema, name: str, columns: Sequence[tuple[int, str, ColumnComparison]]) -> Figure:
+def _column_figure(schema: Schema, name: str, columns: Sequence[DrawnColumn]) -> Figure:
     title = column_title(schema, name)
-    first = columns[0][2]
+    found = [one.column for one in columns]
+    first = found[0]
     lines = [" · ".join(part for part in ("" if name.lower() == title.lower() else name, first.unit or "") if part)]
-    distances = " · ".join(number(column.distance) for *_, column in columns)
     kind = "KS" if first.bins is not None and first.levels is None else "distance"
+    distances = " · ".join(number(column.distance) for column in found)
     lines.append(f"{kind} {distances} (floor {number(first.distance_floor)})")
-    if any(share for *_, column in columns for share in column.missing_share.values()):
-        synthetic = " · ".join(percent(column.missing_share.get("synthetic")) for *_, column in columns)
+    if any(share for column in found for share in column.missing_share.values()):
+        synthetic = " · ".join(percent(column.missing_share.get("synthetic")) for column in found)
         lines.append(f"missing: real {percent(first.missing_share.get('train'))}, synthetic {synthetic}")
     return Figure(title=title, picture=distribution(title, columns), lines=tuple(line for line in lines if line))
 

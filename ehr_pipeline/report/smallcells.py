@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from ehr_pipeline.evaluate.result import SMALL_CELL, ColumnComparison, Evaluation, Subgroup
+from ehr_pipeline.record import Schema
 from ehr_pipeline.report.inputs import FlowStep
 
 HIDDEN = f"< {SMALL_CELL}"
@@ -70,15 +71,28 @@ def shown_flow(flow: Sequence[FlowStep]) -> list[tuple[str, int, int | None, boo
     return rows
 
 
-def protect(evaluation: Evaluation) -> Evaluation:
+def protect(evaluation: Evaluation, schema: Schema) -> Evaluation:
     """The evaluation with every small cell of real patients hidden, were one left by `evaluate/`."""
-    n_rows = evaluation.n_rows
+    columns = [_column(column, evaluation.n_rows) for column in evaluation.columns]
+    hidden = {label for column in columns for label in _hidden_labels(column, schema)}
     return evaluation.model_copy(
         update={
-            "columns": [_column(column, n_rows) for column in evaluation.columns],
+            "columns": columns,
             "subgroups": [_subgroup(group) for group in evaluation.subgroups],
+            "epidemiology": [
+                row.model_copy(update={"real": None, "difference": None}) if row.label in hidden else row
+                for row in evaluation.epidemiology
+            ],
         }
     )
+
+
+def _hidden_labels(column: ColumnComparison, schema: Schema) -> set[str]:
+    """Labels in the epidemiology table of the levels whose counts are hidden, so that no share gives them away."""
+    title = (schema[column.name].title if column.name in schema else None) or column.name
+    counts = list(zip(column.levels or [], column.train, strict=False))
+    shown = {level for level, n in counts if n is not None}  # a level may be named like the pooled rest, `other`
+    return {f"{title}: {level}" for level, n in counts if n is None and level not in shown}
 
 
 def _column(column: ColumnComparison, n_rows: dict[str, int]) -> ColumnComparison:

@@ -180,6 +180,7 @@ class RuleRow:
     real: str
     synthetic: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    is_broken: bool
 
 
 def rules(real: SanityView | None, views: Sequence[SanityView | None]) -> tuple[list[RuleRow], int, int]:
@@ -217,6 +218,7 @@ def _rule_row(line: RuleLine, real: RuleLine | None, synthetic: Sequence[RuleLin
         real=real.shown_share if real else ABSENT,
         synthetic=tuple((one.shown_share, one.state) if one else (ABSENT, "not run") for one in synthetic),
         notes=tuple(dict.fromkeys(one.note for one in found if one.note)),
+        is_broken=any(one.n_failed != 0 or one.state in ("failed", "could not run", "demoted") for one in found),
     )
 
 

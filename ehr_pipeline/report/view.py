@@ -18,7 +18,7 @@ from ehr_pipeline.report.lineage import lineage_view
 from ehr_pipeline.report.numbers import count, number, percent
 from ehr_pipeline.report.pairs import named, pairs
 from ehr_pipeline.report.sanity_view import SanityView, read_sanity
-from ehr_pipeline.report.tables import ScoreGroup, Table
+from ehr_pipeline.report.tables import RuleRow, ScoreGroup, Table
 
 CONTENTS = (
     ("verdict", "Verdict"),
@@ -146,14 +146,15 @@ def _control(generators: Sequence[GeneratorFacts], name: str) -> Table:
 def _sanity(inputs: ReportInputs) -> dict[str, Any]:
     real, views = read_views(inputs)
     rows, n_schema_rules, n_not_applicable = tables.rules(real, views)
-    headings = dict.fromkeys(row.heading for row in rows)
     rejected = tables.rejections(inputs.generators, views, lambda one: [one.rejected] if one.rejected else [])
     return {
         "cards": [
             verdicts.card(generator.name, generator.title, generator.evaluation, one)
             for generator, one in zip(inputs.generators, views, strict=True)
         ],
-        "rules": [(heading, [row for row in rows if row.heading == heading]) for heading in headings],
+        "broken_rules": _by_heading([row for row in rows if row.is_broken]),
+        "held_rules": _by_heading([row for row in rows if not row.is_broken]),
+        "n_held_rules": sum(not row.is_broken for row in rows),
         "n_schema_rules": n_schema_rules,
         "n_not_applicable": n_not_applicable,
         "rejected": rejected,
@@ -161,6 +162,13 @@ def _sanity(inputs: ReportInputs) -> dict[str, Any]:
         "rejected_by_subgroup": tables.rejections(inputs.generators, views, lambda one: one.by_subgroup),
         "shifts": tables.shifts(inputs.generators, views),
     }
+
+
+def _by_heading(rows: Sequence[RuleRow]) -> list[tuple[str, list[RuleRow]]]:
+    """Rules under Kahn's headings (conformance, completeness, plausibility)."""
+    return [
+        (heading, [row for row in rows if row.heading == heading]) for heading in dict.fromkeys(r.heading for r in rows)
+    ]
 
 
 def read_views(inputs: ReportInputs) -> tuple[SanityView | None, list[SanityView | None]]:

@@ -1,5 +1,7 @@
 """Rejection: drawn rows that break a HARD rule are thrown away until enough are accepted, and all is accounted for.
 
+Rows are put in order first (`order.py`): what can be true by construction is not left to rejection.
+
 What belongs here: the loop over chunks, the growing Parquet file, and the account of what was thrown away. What does
 not: drawing (`generators/`), and deciding which rules are HARD here (`judge.py`).
 """
@@ -23,9 +25,10 @@ from ehr_pipeline.progress import Progress, Step, silent
 from ehr_pipeline.record import Schema, conform
 from ehr_pipeline.sanity.binding import BoundRule
 from ehr_pipeline.sanity.moments import Shift, ShiftMeter
-from ehr_pipeline.sanity.run import RuleResult, run_table_rules
+from ehr_pipeline.sanity.order import ordered_columns, put_in_order
+from ehr_pipeline.sanity.run import RuleResults, run_table_rules
 
-DRAWS_PER_ROW = 50
+DRAWS_PER_ROW = 20
 """Draws allowed per row asked for, unless the caller says otherwise."""
 
 _ARROW_TYPES = {
@@ -63,6 +66,8 @@ class Accounting:
 
     Attributes
     ----------
+    ordered
+        Drawn rows whose minimum, mean and maximum of an item were put in order before they were judged, by item.
     rules
         Rows that broke each HARD rule, by rule key; a row may break several.
     subgroups
@@ -71,6 +76,7 @@ class Accounting:
 
     n_accepted: int
     total: Rejection
+    ordered: dict[str, int]
     rules: dict[str, Rejection]
     subgroups: dict[tuple[str, str | None], Rejection]
     shifts: tuple[Shift, ...]
@@ -91,6 +97,7 @@ class Accounting:
             "n_drawn": self.n_drawn,
             "n_accepted": self.n_accepted,
             "rejection": self.total.as_dict(),
+            "ordered": [{"item": item, "n_drawn": self.n_drawn, "n_ordered": n} for item, n in self.ordered.items()],
             "rules": [{"rule": key, **rejection.as_dict()} for key, rejection in self.rules.items()],
             "subgroups": [
                 {"column": column, "level": level, **rejection.as_dict()}
@@ -165,6 +172,8 @@ class _Ledger:
         self._schema = schema
         self._hard = [one for one in hard if one.columns and not one.rule.is_of_whole_table]
         self._meter = ShiftMeter(schema)
+        self._groups = ordered_columns(schema, self._hard)
+        self._ordered = np.zeros(len(self._groups), dtype=np.int64)
         self._by_rule = np.zeros(len(self._hard), dtype=np.int64)
         self._by_group: dict[tuple[str, str | None], np.ndarray] = {}
         self.n_drawn = 0
@@ -172,26 +181,27 @@ class _Ledger:
 
     def judge(self, drawn: pd.DataFrame, n_wanted: int) -> pd.DataFrame:
         """The accepted rows of a chunk, no more than wanted; the chunk is counted up to the last of them."""
-        ran = run_table_rules(drawn, self._schema, self._hard)
+        ordered, is_ordered = put_in_order(drawn, self._schema, self._groups)
+        ran = run_table_rules(ordered, self._schema, self._hard)
         if ran.could_not_run:
             raise CheckFailed(
                 f"these HARD rules could not run, nothing is accepted: {', '.join(ran.could_not_run[:5])}"
             )
-        is_accepted = ~ran.breaks_hard
-        if is_accepted.sum() > n_wanted:
-            n_used = int(np.flatnonzero(is_accepted)[n_wanted - 1]) + 1
-            drawn, is_accepted = drawn.iloc[:n_used], is_accepted[:n_used]
-            ran = run_table_rules(drawn, self._schema, self._hard)
-        self._count(drawn, is_accepted, ran.results)
-        return drawn[is_accepted]
+        n_used = _rows_used(~ran.breaks_hard, n_wanted)
+        if n_used < len(drawn):
+            return self.judge(drawn.iloc[:n_used], n_wanted)
+        accepted = ordered[~ran.breaks_hard]
+        self._meter.add(drawn, accepted)
+        self._ordered += np.array([rows.sum() for rows in is_ordered.values()], dtype=np.int64)
+        self._count(drawn, ran)
+        return accepted
 
-    def _count(self, drawn: pd.DataFrame, is_accepted: np.ndarray, results: Sequence[RuleResult]) -> None:
+    def _count(self, drawn: pd.DataFrame, ran: RuleResults) -> None:
         self.n_drawn += len(drawn)
-        self.n_accepted += int(is_accepted.sum())
-        self._by_rule += np.array([result.n_failed for result in results], dtype=np.int64)
-        self._meter.add(drawn, is_accepted)
+        self.n_accepted += int((~ran.breaks_hard).sum())
+        self._by_rule += np.array([result.n_failed for result in ran.results], dtype=np.int64)
         for column, groups in sensitive_groups(drawn, self._schema).items():
-            for level, is_rejected in pd.Series(~is_accepted).groupby(groups, dropna=False):
+            for level, is_rejected in pd.Series(ran.breaks_hard).groupby(groups, dropna=False):
                 key = (column, None if pd.isna(level) else str(level))
                 self._by_group[key] = self._by_group.get(key, 0) + np.array([len(is_rejected), is_rejected.sum()])
 
@@ -200,6 +210,7 @@ class _Ledger:
         return Accounting(
             n_accepted=self.n_accepted,
             total=Rejection(n_drawn=self.n_drawn, n_rejected=self.n_drawn - self.n_accepted),
+            ordered={item: int(n) for item, n in zip(self._groups, self._ordered, strict=True)},
             rules={
                 one.key: Rejection(n_drawn=self.n_drawn, n_rejected=int(n_failed))
                 for one, n_failed in zip(self._hard, self._by_rule, strict=True)
@@ -219,6 +230,12 @@ class _Ledger:
             f"only {self.n_accepted:,} of {n:,} rows were accepted after {self.n_drawn:,} draws; most are rejected by "
             f"{named}: train longer, choose another generator, or raise the cap on draws"
         )
+
+
+def _rows_used(is_accepted: np.ndarray, n_wanted: int) -> int:
+    """Rows of a chunk up to the last one wanted, all of them when it has no more than wanted."""
+    places = np.flatnonzero(is_accepted)
+    return len(is_accepted) if len(places) <= n_wanted else int(places[n_wanted - 1]) + 1
 
 
 def sensitive_groups(frame: pd.DataFrame, schema: Schema) -> dict[str, pd.Series]:

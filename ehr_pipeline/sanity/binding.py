@@ -19,6 +19,7 @@ BODY_SIZE_ITEMS = frozenset({"height_cm", "weight_kg", "bmi"})
 DEMOGRAPHIC_NAMES = frozenset(
     {"age", "sex", "gender", "race", "ethnicity", "language", "insurance", "marital_status", "bmi", "height", "weight"}
 )
+ORDER_RULE = "schema-order"
 ORDERED_STATISTICS = frozenset({"first", "last", "min", "max", "mean"})
 FLOAT_NOISE = 1e-9
 """Relative difference under which two floats are the same value."""
@@ -112,13 +113,13 @@ def _column_rules(place: str, column: Column) -> list[BoundRule]:
     bound = []
 
     def state(name: str, says: str, violates: str, parameters: tuple[Any, ...] = ()) -> None:
-        rule = _stated(name, says, domain(column), "conformance")
+        rule = _stated(f"schema-{name}", says, domain(column), "conformance")
         bound.append(
             BoundRule(rule=rule, columns=(column.name,), checked=has_value, violates=violates, parameters=parameters)
         )
 
     if not column.missing:
-        rule = _stated("missing", "A value is there", "completeness", "completeness")
+        rule = _stated("schema-missing", "A value is there", "completeness", "completeness")
         bound.append(BoundRule(rule=rule, columns=(column.name,), checked="true", violates=f"{place} IS NULL"))
     if column.is_number:
         state("finite", "A number is finite", f"NOT isfinite({place}::DOUBLE)")
@@ -147,7 +148,7 @@ def _order_rules(schema: Schema) -> list[BoundRule]:
             places = position(schema, low.name), position(schema, high.name)
             bound.append(
                 BoundRule(
-                    rule=_stated("order", "Minimum, mean and maximum are in order", domain(low), "plausibility"),
+                    rule=_stated(ORDER_RULE, "Minimum, mean and maximum are in order", domain(low), "plausibility"),
                     columns=(low.name, high.name),
                     checked=f"{places[0]} IS NOT NULL AND {places[1]} IS NOT NULL",
                     violates=f"{places[0]} > {places[1]} + {FLOAT_NOISE} * greatest(1, abs({places[1]}))",
@@ -156,8 +157,8 @@ def _order_rules(schema: Schema) -> list[BoundRule]:
     return bound
 
 
-def _stated(name: str, title: str, check: Check, heading: Heading) -> Rule:
-    return Rule(id=f"schema-{name}", title=title, severity="hard", check=check, heading=heading, sources=("schema",))
+def _stated(rule_id: str, title: str, check: Check, heading: Heading) -> Rule:
+    return Rule(id=rule_id, title=title, severity="hard", check=check, heading=heading, sources=("schema",))
 
 
 def limits(column: Column) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What rejection does to a table: how far each column moves between the rows drawn and the rows accepted.
+"""What rejection does to a table: how far each column moves between rows as drawn and rows as accepted.
 
 What belongs here: running means in one pass over chunks. What does not: which rows are accepted (`accept.py`).
 """
@@ -70,11 +70,14 @@ class ShiftMeter:
         self._drawn = RunningMoments(len(self._labels))
         self._accepted = RunningMoments(len(self._labels))
 
-    def add(self, drawn: pd.DataFrame, is_accepted: np.ndarray) -> None:
-        """Take in a chunk of drawn rows and which of them were accepted, bool of shape (n_rows,)."""
-        features = np.column_stack([feature for column in self._columns for feature in _features(drawn, column)])
-        self._drawn.add(features)
-        self._accepted.add(features[is_accepted])
+    def add(self, drawn: pd.DataFrame, accepted: pd.DataFrame) -> None:
+        """Take in a chunk of rows as they were drawn, and those of them that were accepted, as they were written."""
+        self._drawn.add(self._features(drawn))
+        self._accepted.add(self._features(accepted))
+
+    def _features(self, frame: pd.DataFrame) -> np.ndarray:
+        features = [feature for column in self._columns for feature in _features(frame, column)]
+        return np.column_stack(features) if features else np.empty((len(frame), 0))
 
     def shifts(self) -> list[Shift]:
         """One shift per feature, in the order of the schema."""

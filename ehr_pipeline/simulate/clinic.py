@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ehr_pipeline.simulate.draw import DAY_S
 from ehr_pipeline.simulate.encounters import Encounters
@@ -31,10 +32,10 @@ def omr_table(patients: Patients, encounters: Encounters, dod: np.ndarray, rng: 
     diastolic = (0.42 * systolic + 24 + rng.normal(0, 5, len(comes))).round().clip(30, None)
     diastolic = np.minimum(diastolic, systolic - 10)
     results = {
-        "Blood Pressure": [f"{high:.0f}/{low:.0f}" for high, low in zip(systolic, diastolic, strict=True)],
-        "Weight (Lbs)": (weight_kg(bmi, height) * POUNDS_PER_KG).round(1).astype(str).tolist(),
-        "Height (Inches)": (height / CM_PER_INCH).round(1).astype(str).tolist(),
-        "BMI (kg/m2)": bmi.astype(str).tolist(),
+        "Blood Pressure": pc.binary_join_element_wise(_texts(systolic, 0), _texts(diastolic, 0), "/"),
+        "Weight (Lbs)": _texts(weight_kg(bmi, height) * POUNDS_PER_KG, 1),
+        "Height (Inches)": _texts(height / CM_PER_INCH, 1),
+        "BMI (kg/m2)": _texts(bmi, 1),
     }
     order = np.argsort(np.tile(np.arange(len(comes)), len(results)), kind="stable")
     return pa.table(
@@ -43,6 +44,11 @@ def omr_table(patients: Patients, encounters: Encounters, dod: np.ndarray, rng: 
             "chartdate": np.tile(day[comes], len(results)),
             "seq_num": np.ones(len(comes) * len(results), dtype="int64"),
             "result_name": np.repeat(np.array(list(results), dtype=object), len(comes)),
-            "result_value": np.array([value for values in results.values() for value in values], dtype=object),
+            "result_value": pa.chunked_array(list(results.values())).combine_chunks(),
         }
     ).take(pa.array(order))
+
+
+def _texts(numbers: np.ndarray, decimals: int) -> pa.Array:
+    """The numbers as the clinic writes them."""
+    return pc.cast(pa.array(numbers.round(decimals)), pa.string())

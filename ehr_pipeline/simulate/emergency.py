@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ehr_pipeline.simulate import catalogue
 from ehr_pipeline.simulate.codes import Diagnoses
@@ -117,7 +118,7 @@ def diagnosis_table(patients: Patients, visits: Encounters, diagnoses: Diagnoses
             "seq_num": diagnoses.seq_num,
             "icd_code": pa.array(diagnoses.code, pa.string()),
             "icd_version": diagnoses.version,
-            "icd_title": pa.array([title.upper() for title in diagnoses.title], pa.string()),
+            "icd_title": pc.utf8_upper(pa.array(diagnoses.title, pa.string())),
         }
     )
 

@@ -6,10 +6,12 @@ content to the seed and its number alone, so that the first patients are the sam
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -200,8 +202,17 @@ def _truth(patients: int, sites: int, seed: int, effects: medicore.TrueEffects) 
         "patients": patients,
         "sites": sites,
         "seed": seed,
-        "versions": {"ehr_pipeline": version("ehr-pipeline"), "numpy": np.__version__},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """What a hospital's content depends on beside its options: numpy, and the code and data of this folder."""
+    digest = hashlib.sha256()
+    for file in sorted(resources.files(__package__).iterdir(), key=lambda file: file.name):
+        if file.name.endswith((".py", ".yaml")):
+            digest.update(file.read_bytes())
+    return {"ehr_pipeline": version("ehr-pipeline"), "numpy": np.__version__, "simulate": digest.hexdigest()[:16]}
 
 
 def _check_options(patients: int, sites: int, seed: int, out: Path) -> None:

@@ -84,6 +84,7 @@ WRONG = [
     ({"features": {"subject_id": AGE}}, "may not be named subject_id"),
     ({"features": {"a": {"fact": "disposition"}}}, "needs the index ed_arrival"),
     ({"features": {"a": {"fact": "height"}}}, "features.a.fact: "),
+    ({"features": {"a": {"fact": "sex", "decimals": 1}}}, "features.a: only a number has decimals"),
     ({"features": {"a": {"item": "sodum", "statistic": "first"}}}, "features.a.item: .*did you mean sodium"),
     ({"features": {"a": {"item": "sodium"}}}, "features.a.statistic: is missing"),
     ({"features": {"a": {"item": "sodium", "statistic": "median"}}}, "features.a.statistic: "),

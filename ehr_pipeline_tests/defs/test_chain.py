@@ -34,7 +34,7 @@ def instance(tmp_path):
 
 def quick(**ops):
     """Run config that keeps training short."""
-    return {"ops": {"model__tabular_vae": {"config": {"epochs": 2}}, **ops}}
+    return {"ops": {"model__tabular_vae": {"config": {"updates": 40}}, **ops}}
 
 
 @pytest.mark.slow

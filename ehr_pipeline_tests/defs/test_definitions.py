@@ -9,7 +9,7 @@ import pytest
 from ehr_pipeline.definitions import build_defs, defs
 from ehr_pipeline.defs.launchpad import config_from, form_of
 from ehr_pipeline.defs.resources import PipelineData
-from ehr_pipeline.generators.registry import GENERATORS, default_generators, generator_type
+from ehr_pipeline.generators.registry import GENERATORS, default_generators
 
 COHORTS = {"medicore", "icu_48h", "heart_failure", "diabetes", "emergency"}
 STAGES = ["ingest", "cohort", "prepare", "train", "sample", "evaluate", "report"]
@@ -69,7 +69,7 @@ def test_training_is_never_retried(graph):
 
 @pytest.mark.parametrize("generator", GENERATORS)
 def test_the_launchpad_form_means_the_generators_own_config(generator):
-    config_type = generator_type(generator).config_type
+    config_type = GENERATORS[generator].config_type
     form = form_of(config_type)
     assert config_from(form(), config_type) == config_type()
     assert config_from(form(seed=7), config_type) == config_type(seed=7)

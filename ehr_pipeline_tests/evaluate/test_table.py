@@ -47,6 +47,7 @@ def test_fresh_rows_score_near_zero_and_pass(fresh):
         assert abs(fresh.scores[name].normalised) < 0.2, name
     failed = [name for name, score in fresh.scores.items() if score.verdict == "failed"]
     assert failed == []
+    assert not [name for name, score in fresh.scores.items() if score.note and not name.endswith("_max")]
 
 
 def test_independent_columns_score_near_one_fail_fidelity_and_utility_and_pass_privacy(independent):

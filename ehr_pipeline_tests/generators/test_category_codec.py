@@ -19,7 +19,7 @@ def fit(values: list[str | None], subject_id: np.ndarray | None = None, **settin
 
 
 @given(texts)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_only_levels_of_five_patients_come_back_and_gaps_stay_gaps(values):
     codec, series = fit(values)
     drawn = codec.draw(codec.levels(series))

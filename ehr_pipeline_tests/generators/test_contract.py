@@ -164,11 +164,8 @@ def test_a_handful_of_patients_is_enough(name, n):
 
 
 def test_missing_everywhere_stays_missing(name):
-    schema = Schema(
-        columns=tuple(
-            Column(name=kind, kind=kind) for kind in ("continuous", "integer", "binary", "categorical", "time")
-        )
-    )
+    kinds = ("continuous", "integer", "binary", "categorical", "time")
+    schema = Schema(columns=tuple(Column(name=kind, kind=kind) for kind in kinds))
     table = conform(pd.DataFrame({kind: [None] * 50 for kind in schema.names}), schema)
     frame = fitted(name, TrainingCohort(schema=schema, table=table, subject_id=np.arange(50))).sample(20, seed=0)
     assert_keeps_schema(frame, schema)

@@ -30,7 +30,7 @@ def redraw(values: np.ndarray, seed: int = 0, **settings_) -> np.ndarray:
 
 
 @given(columns)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_drawn_values_keep_resolution_range_and_gaps(values):
     drawn = redraw(values, decimals=2, minimum=-500.0, maximum=500.0)
     present = drawn[~np.isnan(drawn)]
@@ -41,7 +41,7 @@ def test_drawn_values_keep_resolution_range_and_gaps(values):
 
 
 @given(columns)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_level_shares_count_the_rows_of_each_level(values):
     codec = fit(values)
     assert codec.level_shares.sum() == pytest.approx(1.0)
@@ -145,12 +145,12 @@ def test_bounds_off_the_grid_are_moved_inside():
     assert (drawn.min(), drawn.max()) == (1.0, 9.0)
 
 
-def test_million_values_take_seconds_not_loops():
+def test_many_values_take_vectors_not_loops():
     import time
 
-    values = np.random.default_rng(0).normal(0, 1, 1_000_000)
+    values = np.random.default_rng(0).normal(0, 1, 300_000)
     started = time.process_time()
     codec = fit(values)
     codec.draw(codec.levels(values), np.random.default_rng(0))
-    assert time.process_time() - started < 8
+    assert time.process_time() - started < 3
     assert len(codec.lower) < 600

@@ -15,18 +15,18 @@ from ehr_pipeline_tests.generators.tables import medicore_cohort, mixed_cohort
 
 @pytest.fixture(scope="module")
 def cohort():
-    return medicore_cohort(6000)
+    return medicore_cohort(4000)
 
 
 @pytest.fixture(scope="module")
 def drawn(cohort):
-    return TabularVAE.fit(cohort, TabularVAEConfig(updates=1200, device="cpu")).sample(6000, seed=1)
+    return TabularVAE.fit(cohort, TabularVAEConfig(updates=800, device="cpu")).sample(4000, seed=1)
 
 
 def test_marginals_are_kept(cohort, drawn):
     for name in ("age", "bmi", "hba1c", "cholesterol", "systolic_bp", "creatinine"):
-        # Two samples of 6,000 of one distribution are 0.025 apart one time in twenty.
-        assert ks_2samp(cohort.table[name], drawn[name]).statistic < 0.04, name
+        # Two samples of 4,000 of one distribution are 0.030 apart one time in twenty.
+        assert ks_2samp(cohort.table[name], drawn[name]).statistic < 0.045, name
     for name in ("diabetes", "treatment", "adverse_event"):
         assert abs(cohort.table[name].mean() - drawn[name].mean()) < 0.03, name
 
@@ -36,8 +36,8 @@ def test_dependence_is_kept(cohort, drawn):
     real = np.corrcoef(cohort.table[numbers].to_numpy(dtype=float).T)
     ours = np.corrcoef(drawn[numbers].to_numpy(dtype=float).T)
     above = np.triu_indices(len(numbers), 1)
-    # Independent columns are 0.11 off on average; two real samples of 6,000 are 0.010 apart.
-    assert np.abs(real - ours)[above].mean() < 0.035
+    # Independent columns are 0.11 off on average; two real samples of 4,000 are 0.013 apart.
+    assert np.abs(real - ours)[above].mean() < 0.05
 
 
 def test_rows_are_not_copies_of_training_rows(cohort, drawn):
@@ -69,11 +69,10 @@ def test_history_has_a_loss_per_epoch(cohort):
 
 
 def test_faithful_variant_collapses_as_the_case_study_does(cohort, tmp_path):
-    faithful = TabularVAE.fit(cohort, TabularVAEConfig(updates=300, device="cpu", faithful=True))
+    faithful = TabularVAE.fit(cohort, TabularVAEConfig(updates=150, device="cpu", faithful=True))
     drawn = faithful.sample(3000, seed=0)
     assert list(drawn.columns) == list(cohort.table.columns)
-    assert drawn["age"].std() < 0.5 * cohort.table["age"].std()
-    assert len(drawn.drop_duplicates()) < 0.9 * len(drawn)
+    assert drawn["age"].std() < 0.2 * cohort.table["age"].std()
     faithful.save(tmp_path)
     assert TabularVAE.load(tmp_path).sample(3000, seed=0).equals(drawn)
     with pytest.raises(OptionError, match="takes no conditions"):

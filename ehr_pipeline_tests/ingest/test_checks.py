@@ -12,7 +12,6 @@ from ehr_pipeline.mimic import tables
 from ehr_pipeline.storage import DataFolder
 from ehr_pipeline_tests.ingest.hospital import table_of
 
-
 # What is done behind ingest's back, each to a table of its own -> the check that must see it, and what it says.
 FAULTS = {
     "DELETE FROM mimiciv_hosp.patients": ("patients", "rows", "of 3 rows read there are 0: 3 of 0"),

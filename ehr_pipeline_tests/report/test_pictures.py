@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ehr_pipeline.evaluate.result import ColumnComparison, Curve, EffectEstimate
 from ehr_pipeline.report import numbers, svg
 from ehr_pipeline.report.pictures.curves import loss, roc
-from ehr_pipeline.report.pictures.distributions import distribution
+from ehr_pipeline.report.pictures.distributions import DrawnColumn, distribution
 from ehr_pipeline.report.pictures.forest import forest
 from ehr_pipeline.report.pictures.matrices import colours, matrix, png
 from ehr_pipeline.report.pictures.strips import bar, strip
@@ -27,6 +27,15 @@ def column(**changes) -> ColumnComparison:
     content = {"name": "c", "kind": "continuous", "bins": [0.0, 1.0, 2.0], "train": [30, 10], "holdout": [3, 1],
                "synthetic": [20, 20], "missing_share": NO_MISSING}  # fmt: skip
     return ColumnComparison(**(content | changes))
+
+
+def draw(*columns: ColumnComparison, n_rows: dict[str, int] | None = None) -> str:
+    """The picture of one column by several generators."""
+    drawn = [
+        DrawnColumn(place=place, generator=f"g{place}", column=one, n_rows=n_rows or {})
+        for place, one in enumerate(columns)
+    ]
+    return distribution("c", drawn)
 
 
 def decode(picture: bytes) -> np.ndarray:
@@ -60,7 +69,7 @@ def test_matrix_shows_names_only_where_they_fit():
 def test_histogram_heights_are_shares_per_width():
     # real shares 0.75 and 0.25 over bins of width 1 and 3: densities 0.75 and 0.0833, a ninth of the first
     wide = column(bins=[0.0, 1.0, 4.0], synthetic=[30, 10])
-    points = re.search(r'<polygon points="([^"]*)"', distribution("c", [(0, "g", wide)])).group(1)
+    points = re.search(r'<polygon points="([^"]*)"', draw(wide)).group(1)
     heights = sorted({98 - float(pair.split(",")[1]) for pair in points.split()})
     assert heights[0] == 0
     assert heights[1] / heights[2] == pytest.approx(1 / 9, abs=0.01)
@@ -79,8 +88,22 @@ def test_histogram_heights_are_shares_per_width():
     ],
 )
 def test_odd_columns_draw_something_finite(odd):
-    picture = distribution("odd", [(0, "g", odd)])
+    picture = draw(odd)
     assert picture.startswith("<svg") and "nan" not in picture and "inf" not in picture
+
+
+def test_hidden_bins_are_left_blank_not_drawn_as_empty():
+    hidden = column(bins=[0.0, 1.0, 2.0, 3.0, 4.0], train=[30, None, None, 10], synthetic=[20, 20, 20, 20])
+    empty = column(bins=[0.0, 1.0, 2.0, 3.0, 4.0], train=[30, 0, 0, 10], synthetic=[20, 20, 20, 20])
+    assert draw(hidden).count("<polygon") == 2
+    assert draw(empty).count("<polygon") == 1
+
+
+def test_shares_count_hidden_rows_too():
+    hidden = column(
+        bins=None, kind="categorical", levels=["a", "b", "c"], train=[37, None, None], synthetic=[37, 20, 11]
+    )
+    assert "57.8 %" in draw(hidden, n_rows={"train": 64})  # 37 of 64, not 37 of 37
 
 
 def test_more_levels_than_fit_are_counted():
@@ -91,13 +114,13 @@ def test_more_levels_than_fit_are_counted():
         train=list(range(20, 40)),
         synthetic=[9] * 20,
     )
-    assert "and 8 more levels" in distribution("c", [(0, "g", many)])
+    assert "and 8 more levels" in draw(many)
 
 
 def test_generators_may_have_pooled_other_levels():
     real = column(bins=None, kind="categorical", levels=["a", "b"], train=[20, 20], synthetic=[30, 10])
     other = column(bins=None, kind="categorical", levels=["b", "c"], train=[20, 20], synthetic=[15, 25])
-    assert distribution("c", [(0, "g", real), (1, "h", other)]).count('class="mark g1"') == 1
+    assert draw(real, other).count('class="mark g1"') == 1
 
 
 def test_curves_start_and_end_at_the_corners():

@@ -9,7 +9,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ehr_pipeline.evaluate.result import SMALL_CELL, ColumnComparison, Subgroup
+from ehr_pipeline.evaluate.result import SMALL_CELL, ColumnComparison, EpidemiologyRow, Subgroup
 from ehr_pipeline.report.build import build_report
 from ehr_pipeline.report.inputs import FlowStep
 from ehr_pipeline.report.smallcells import hide_share, hide_small, shown_flow
@@ -67,6 +67,22 @@ def test_small_cells_left_by_an_earlier_stage_are_hidden_everywhere():
     assert found["subgroups"][0]["n_real"] is None and found["subgroups"][0]["share_ratio"] is None
     assert found["facts"]["n_patients"] == "< 11"
     assert "0.4321" not in report.html + json.dumps(report.scores)
+
+
+def test_share_of_a_level_is_hidden_where_its_count_is():
+    inputs = examples.inputs(n_generators=1)
+    column = ColumnComparison(
+        name="sex", kind="categorical", levels=["F", "M", "X"], train=[2000, 1993, 7], holdout=[500, 489, 11],
+        synthetic=[2000, 1990, 10], missing_share={"train": 0.0, "holdout": 0.0, "synthetic": 0.0},
+    )  # fmt: skip
+    rows = [
+        EpidemiologyRow(label=f"sex: {level}", unit="%", real=real, synthetic=50.0, difference=50.0 - real)
+        for level, real in (("F", 50.0), ("M", 49.825))  # what is left, 0.175 % of 4,000, would be the seven
+    ]
+    evaluation = inputs.generators[0].evaluation.model_copy(update={"columns": [column], "epidemiology": rows})
+    report = build_report(replace(inputs, generators=[replace(inputs.generators[0], evaluation=evaluation)]))
+    shown = report.scores["generators"]["tabular_vae"]["epidemiology"]
+    assert [(row["real"], row["difference"]) for row in shown] == [(50.0, 0.0), (None, None)]
 
 
 def test_hidden_rule_count_shows_only_its_bound():

@@ -48,7 +48,7 @@ def test_shift_is_in_standard_deviations_of_the_rows_drawn():
         schema,
     )
     meter = ShiftMeter(schema)
-    meter.add(frame, np.array([False, True, False, True]))
+    meter.add(frame, frame[[False, True, False, True]])
     shifts = {(shift.column, shift.quantity, shift.level): shift for shift in meter.shifts()}
     # x drawn: mean 1, deviation 1, half missing; accepted: 2, half missing
     assert (shifts["x", "mean", None].drawn, shifts["x", "mean", None].accepted) == (1.0, 2.0)
@@ -64,7 +64,8 @@ def test_shift_is_in_standard_deviations_of_the_rows_drawn():
 def test_column_without_values_has_no_shift():
     schema = Schema(columns=(Column(name="x", kind="continuous"),))
     meter = ShiftMeter(schema)
-    meter.add(conform(pd.DataFrame({"x": [None, None]}), schema), np.array([True, False]))
+    frame = conform(pd.DataFrame({"x": [None, None]}), schema)
+    meter.add(frame, frame.head(1))
     mean, missing = meter.shifts()
     assert (mean.drawn, mean.accepted, mean.shift_sd) == (None, None, None)
     assert (missing.drawn, missing.accepted, missing.shift_sd) == (1.0, 1.0, 0.0)

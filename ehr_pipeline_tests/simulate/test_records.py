@@ -171,3 +171,26 @@ def test_version_of_icd_follows_the_true_year(records):
     assert shares["2008 - 2010"] == shares["2011 - 2013"] == 0
     assert 0.2 < shares["2014 - 2016"] < 0.7
     assert shares["2017 - 2019"] == 1
+
+
+def test_clinic_measurements_are_written_as_mimic_writes_them(records):
+    """Blood pressure as 120/70, weight, height and BMI as numbers that agree; none during the first admission."""
+    forms = records.execute("""
+        SELECT result_name, bool_and(regexp_full_match(result_value,
+          CASE result_name WHEN 'Blood Pressure' THEN '[0-9]{2,3}/[0-9]{2,3}' ELSE '[0-9]{2,3}(\\.[0-9])?' END))
+        FROM mimiciv_hosp.omr GROUP BY 1 ORDER BY 1
+    """).fetchall()
+    assert forms == [("BMI (kg/m2)", True), ("Blood Pressure", True), ("Height (Inches)", True), ("Weight (Lbs)", True)]
+    disagreeing, n = records.execute("""
+        SELECT count(*) FILTER (WHERE abs(703.07 * weight / height ** 2 - bmi) > 0.3), count(*)
+        FROM (PIVOT (SELECT subject_id, result_name, try_cast(result_value AS DOUBLE) AS v FROM mimiciv_hosp.omr)
+          ON result_name IN ('Weight (Lbs)' AS weight, 'Height (Inches)' AS height, 'BMI (kg/m2)' AS bmi)
+          USING first(v))
+    """).fetchone()
+    assert (disagreeing, n > 500) == (0, True)
+    during = records.execute("""
+        SELECT count(*) FROM mimiciv_hosp.omr JOIN (
+          SELECT subject_id, arg_min(dischtime, admittime) AS first_discharge FROM mimiciv_hosp.admissions GROUP BY 1)
+        USING (subject_id) WHERE chartdate <= first_discharge
+    """).fetchone()
+    assert during == (0,)
