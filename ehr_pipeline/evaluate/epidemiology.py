@@ -46,11 +46,18 @@ def _shares(column: Column, train: Encoded, synthetic: Encoded, encoding: Encodi
         shown = [int(levels.get_loc(1.0))] if 1.0 in levels else []
     else:
         shown = [code for code in range(min(COMMON_LEVELS, len(levels))) if counts[0][code] >= SMALL_CELL]
+        shown = _without_small_rest(shown, counts[0])
     rows = []
     for code in shown:
         label = _title(column) if column.kind == "binary" else f"{_title(column)}: {level_name(levels[code])}"
         rows.append(_row(label, "%", _percent(counts[0], code), _percent(counts[1], code, is_real=False)))
     return rows
+
+
+def _without_small_rest(shown: list[int], counts: np.ndarray) -> list[int]:
+    """The levels shown, less the rarest where what is not shown would otherwise give away a few patients."""
+    rest = int(counts.sum() - counts[shown].sum())
+    return shown[:-1] if 0 < rest < SMALL_CELL else shown
 
 
 def _percent(counts: np.ndarray, code: int, is_real: bool = True) -> float | None:

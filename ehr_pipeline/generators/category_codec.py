@@ -52,28 +52,29 @@ class CategoryCodec:
     ) -> Self:
         """Learn which of `values` (text, NaN where missing) may be drawn, and how often."""
         codes, seen = pd.factorize(values, sort=True)
-        n_rows = np.bincount(codes[codes >= 0], minlength=len(seen))
-        n_patients = _patients_per_level(codes, subject_id, len(seen))
-        is_public = np.isin(np.asarray(seen, dtype=object), np.array(vocabulary or (), dtype=object))
-        stands = is_public if vocabulary is not None else n_patients >= minimum_patients
-        n_pooled_rows = n_rows[~stands].sum()
-        names, counts = np.asarray(seen, dtype=object)[stands].tolist(), n_rows[stands].tolist()
-        pool_patients = len(np.unique(subject_id[np.isin(codes, np.flatnonzero(~stands))]))
-        is_pooled = n_pooled_rows > 0 and (POOLED in vocabulary if vocabulary else pool_patients >= minimum_patients)
-        if is_pooled and POOLED not in names:
-            names, counts = [*names, POOLED], [*counts, 0]
-        n_missing = int((codes < 0).sum()) if may_miss else 0
-        if not names:  # nothing may be drawn as it was
-            may_be_missing = may_miss
-            names = [] if may_miss else [vocabulary[0] if vocabulary else POOLED]
-            counts, n_missing = [len(codes)] * len(names), len(codes)
+        levels = np.asarray(seen, dtype=object)
+        if vocabulary is None:
+            stands = _patients_per_level(codes, subject_id, len(levels)) >= minimum_patients
         else:
-            may_be_missing = n_missing > 0
-        fallback = names.index(POOLED) if is_pooled else int(np.argmax(counts)) if counts else 0
-        if counts and len(codes):
-            counts[fallback] = len(codes) - n_missing * may_be_missing - (sum(counts) - counts[fallback])
-        rows = np.array([*counts, n_missing] if may_be_missing else counts, dtype=np.float64)
-        return cls(names=tuple(names), shares=_to_shares(rows), fallback=fallback, may_be_missing=may_be_missing)
+            stands = np.isin(levels, np.array(vocabulary, dtype=object))
+        names = levels[stands].tolist()
+        in_pool = np.isin(codes, np.flatnonzero(~stands))
+        pool_is_shared = len(np.unique(subject_id[in_pool])) >= minimum_patients
+        may_be_pooled = pool_is_shared if vocabulary is None else POOLED in vocabulary
+        if in_pool.any() and may_be_pooled and POOLED not in names:
+            names.append(POOLED)
+        if not names and not may_miss:
+            names = [vocabulary[0] if vocabulary else POOLED]
+        # With no name left, every row is missing: nothing may be drawn as it was.
+        is_missing = (codes < 0) & may_miss if names else np.ones(len(codes), dtype=bool)
+        level = pd.Index(names, dtype=object).get_indexer(values.astype(object))
+        counts = np.bincount(level[(level >= 0) & ~is_missing], minlength=len(names))
+        fallback = names.index(POOLED) if POOLED in names else int(counts.argmax()) if names else 0
+        if names:
+            counts[fallback] += ((level < 0) & ~is_missing).sum()
+        may_be_missing = bool(is_missing.any())
+        rows = np.append(counts, is_missing.sum()) if may_be_missing else counts
+        return cls(names=tuple(names), shares=rows / rows.sum(), fallback=fallback, may_be_missing=may_be_missing)
 
     @property
     def n_levels(self) -> int:
@@ -84,6 +85,11 @@ class CategoryCodec:
     def level_shares(self) -> np.ndarray:
         """float64 of shape (n_levels,): share of rows in each level; sums to 1."""
         return self.shares
+
+    @property
+    def level_positions(self) -> np.ndarray:
+        """float64 of shape (n_levels,): zeros, for categories have no order."""
+        return np.zeros(self.n_levels)
 
     def levels(self, values: pd.Series) -> np.ndarray:
         """Level of each value: text of shape (n,) to int64 of shape (n,)."""
@@ -106,7 +112,3 @@ def _patients_per_level(codes: np.ndarray, subject_id: np.ndarray, n_levels: int
     pairs = pd.DataFrame({"level": codes, "patient": subject_id}).drop_duplicates()
     present = pairs["level"].to_numpy()
     return np.bincount(present[present >= 0], minlength=n_levels)
-
-
-def _to_shares(rows: np.ndarray) -> np.ndarray:
-    return rows / rows.sum() if rows.sum() > 0 else np.full(len(rows), 1 / max(1, len(rows)))

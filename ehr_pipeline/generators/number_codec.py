@@ -137,6 +137,13 @@ class NumberCodec:
         shares = np.diff(self.segment_ranks[self.level_starts]) * (1 - self.missing_share)
         return np.append(shares, self.missing_share) if self.may_be_missing else shares
 
+    @property
+    def level_positions(self) -> np.ndarray:
+        """float64 of shape (n_levels,): where a level lies, as a standard normal number; 0 for missing."""
+        edges = self.segment_ranks[self.level_starts]
+        positions = ndtri((edges[:-1] + edges[1:]) / 2)
+        return np.append(positions, 0.0) if self.may_be_missing else positions
+
     def levels(self, values: np.ndarray) -> np.ndarray:
         """Level of each value: float64 of shape (n,) to int64 of shape (n,)."""
         if not self.n_number_levels:

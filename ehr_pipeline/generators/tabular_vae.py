@@ -61,21 +61,17 @@ class AutoencoderNetwork(Network):
 
     Parameters
     ----------
-    level_shares
-        Share of each level, per column: where the heads start.
-    n_numbers
-        Columns that also enter as standard normal numbers.
+    codec
+        The columns: their levels' shares are where the heads start.
     beta
         Weight of the KL term in training; the config's where not given.
     """
 
-    def __init__(
-        self, level_shares: list[np.ndarray], n_numbers: int, config: TabularVAEConfig, beta: float | None = None
-    ) -> None:
+    def __init__(self, codec: TableCodec, config: TabularVAEConfig, beta: float | None = None) -> None:
         super().__init__()
-        self.n_levels = [len(shares) for shares in level_shares]
+        self.n_levels = codec.n_levels
         self.beta = config.beta if beta is None else beta
-        d_hidden = config.hidden
+        d_hidden, n_numbers = config.hidden, int(codec.is_number.sum())
         starts = np.cumsum([0, *self.n_levels[:-1]])
         self.register_buffer("first_level", torch.from_numpy(starts), persistent=False)
         # A sum of embeddings is a linear layer on one-hot columns that never makes them.
@@ -90,7 +86,16 @@ class AutoencoderNetwork(Network):
         self.heads = nn.Linear(d_hidden, sum(self.n_levels))
         nn.init.zeros_(self.heads.weight)  # with the bias below: training starts at independent columns
         with torch.no_grad():
-            self.heads.bias.copy_(torch.from_numpy(np.concatenate(level_shares)).clamp_min(1e-6).log())
+            self.heads.bias.copy_(torch.from_numpy(np.concatenate(codec.level_shares)).clamp_min(1e-6).log())
+        # A number's levels are ordered: two weights shift and widen its whole distribution, which a few patients
+        # can teach; the free weights of its levels are for what that cannot say.
+        positions = torch.from_numpy(np.concatenate([column.level_positions for column in codec.columns])).float()
+        self.register_buffer("position", positions, persistent=False)
+        self.register_buffer("is_placed", (positions != 0).float(), persistent=False)
+        column_of_level = np.repeat(np.arange(len(self.n_levels)), self.n_levels)
+        self.register_buffer("column_of_level", torch.from_numpy(column_of_level), persistent=False)
+        self.tilt = nn.Linear(d_hidden, 2 * len(self.n_levels), bias=False)
+        nn.init.zeros_(self.tilt.weight)
 
     def encode(self, levels: Tensor, gaussian: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x): levels (rows, d), gaussian (rows, n_numbers) to (rows, latent) each."""
@@ -102,7 +107,11 @@ class AutoencoderNetwork(Network):
 
     def logits(self, z: Tensor) -> tuple[Tensor, ...]:
         """Per column, unnormalised log-probabilities of its levels: z (rows, latent) to (rows, n_levels) each."""
-        return self.heads(self.decoder(z)).split(self.n_levels, dim=1)
+        hidden = self.decoder(z)
+        shift, spread = self.tilt(hidden)[:, : len(self.n_levels)], self.tilt(hidden)[:, len(self.n_levels) :]
+        tilted = shift[:, self.column_of_level] * self.position
+        tilted = tilted + spread[:, self.column_of_level] * (self.position**2 - 1) * self.is_placed
+        return (self.heads(hidden) + tilted).split(self.n_levels, dim=1)
 
     def losses(self, levels: Tensor, gaussian: Tensor, *, share_done: float) -> Tensor:
         """The negative evidence lower bound of each row, its KL term weighed by beta."""
@@ -169,7 +178,7 @@ class TabularVAE(Generator):
         with enough_memory(cls.title, f"lower batch_rows (now {config.batch_rows})"), seeded(config.seed, device):
             data = data_tensors(device, codec.levels(cohort.table).astype(np.int32), codec.gaussian(cohort.table))
             beta = _beta(config, len(cohort.table))
-            network = AutoencoderNetwork(codec.level_shares, int(codec.is_number.sum()), config, beta).to(device)
+            network = AutoencoderNetwork(codec, config, beta).to(device)
             kept = Checkpoint.of(checkpoint, config, data) if checkpoint is not None else None
             history = train_network(
                 network, data, cohort.subject_id, config, task=cls.title, progress=progress, checkpoint=kept
@@ -205,7 +214,7 @@ class TabularVAE(Generator):
         device = pick_device("cpu" if config.device == "cpu" else "auto")
         codec = TableCodec.load(folder)
         tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-        network = AutoencoderNetwork(codec.level_shares, int(codec.is_number.sum()), config).to(device).eval()
+        network = AutoencoderNetwork(codec, config).to(device).eval()
         network.load_state_dict(under("network.", tensors))
         mixture = GaussianMixture(**under("mixture.", tensors))
         return cls(codec, config, network, mixture, plain["history"])

@@ -88,7 +88,7 @@ class Accounting:
 
     @property
     def rejection_rate(self) -> float:
-        """Share of the drawn rows that were rejected."""
+        """The share rejected of all rows drawn, whatever the rule."""
         return self.total.n_rejected / self.total.n_drawn
 
     def as_dict(self) -> dict[str, Any]:

@@ -24,6 +24,8 @@ mutation Launch($executionParams: ExecutionParams!) {
   }
 }"""
 STATUS = "query Run($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"
+RUNS = """
+query Runs($tags: [ExecutionTag!]) { runsOrError(filter: {tags: $tags}) { ... on Runs { results { runId } } } }"""
 LOCATIONS = """
 query { workspaceOrError { ... on Workspace { locationEntries { name loadStatus
   locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
@@ -61,6 +63,17 @@ class DagsterDev:
         answer = self.graphql(LAUNCH, executionParams=params)["launchPipelineExecution"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return answer["run"]["id"]
+
+    def run_of(self, partition, timeout_s=30):
+        """The one run of a partition, once it is there."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            answer = self.graphql(RUNS, tags=[{"key": "dagster/partition", "value": partition}])
+            if runs := answer["runsOrError"]["results"]:
+                (run,) = runs
+                return run["runId"]
+            time.sleep(0.5)
+        raise TimeoutError(f"no run of {partition} was started in {timeout_s} s")
 
     def wait(self, run_id, timeout_s=240):
         """The run's final status."""

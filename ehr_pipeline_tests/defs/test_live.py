@@ -70,8 +70,8 @@ def test_a_cohort_is_materialized_by_clicking_and_its_checks_and_picture_are_see
         asked_outside = []
         page.on("request", lambda request: _note_outside(request.url, asked_outside))
         try:
-            run = _click_through(page, ingested_live.url, "emergency")
-            assert ingested_live.wait(run, timeout_s=400) == "SUCCESS"
+            _click_through(page, ingested_live.url, "emergency")
+            assert ingested_live.wait(ingested_live.run_of("emergency"), timeout_s=400) == "SUCCESS"
             _see_checks(page, ingested_live.url)
             _see_picture(page, ingested_live.url, "emergency")
         finally:
@@ -109,16 +109,14 @@ def _note_outside(url, found):
 
 
 def _click_through(page, url, cohort):
-    """Materialize one partition of the job, as a person does it; returns the run's id."""
-    page.goto(f"{url}/locations/ehr_pipeline/jobs/refresh_cohort", wait_until="networkidle")
-    page.get_by_role("button", name=re.compile("Materialize")).locator("visible=true").first.click()
+    """Materialize one partition of the job, as a person does it."""
+    page.goto(f"{url}/locations/ehr_pipeline/jobs/refresh_cohort")
+    page.get_by_role("button", name=re.compile("Materialize all")).locator("visible=true").first.click(timeout=60_000)
     dialog = page.get_by_role("dialog")
     dialog.get_by_text(re.compile("Select a partition")).locator("visible=true").first.click()
     page.get_by_text(cohort, exact=True).locator("visible=true").first.click()
     page.keyboard.press("Escape")
     dialog.get_by_role("button", name="Launch 1 run").click()
-    link = page.get_by_role("link", name=re.compile("View")).locator("visible=true").first
-    return link.get_attribute("href", timeout=20_000).rstrip("/").rsplit("/", 1)[-1]
 
 
 def _see_checks(page, url):
