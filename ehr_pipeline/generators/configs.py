@@ -23,7 +23,7 @@ class TrainedConfig(GeneratorConfig):
     learning_rate: float = Field(2e-3, gt=0, description="AdamW's rate at the start; falls to zero as a cosine")
     weight_decay: float = Field(1e-3, ge=0, description="AdamW's pull of the weights towards zero")
     clip_norm: float = Field(1.0, gt=0, description="longest gradient, as an Euclidean norm over all weights")
-    patience: int = Field(8, ge=1, description="epochs without a better validation loss before training stops")
+    patience: int = Field(6, ge=1, description="epochs without a better validation loss before training stops")
     validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of patients held back for validation")
 
 
@@ -32,7 +32,7 @@ class TabularVAEConfig(TrainedConfig):
 
     hidden: int = Field(128, ge=1, description="width of the two hidden layers of encoder and decoder")
     latent: int = Field(12, ge=1, le=64, description="latent dimensions")
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden units dropped in training")
+    dropout: float = Field(0.1, ge=0, lt=1, description="share of hidden units dropped in training")
     beta: float = Field(
         0.3,
         gt=0,

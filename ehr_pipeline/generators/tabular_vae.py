@@ -91,7 +91,7 @@ class AutoencoderNetwork(Network):
         # can teach; the free weights of its levels are for what that cannot say.
         positions = torch.from_numpy(np.concatenate([column.level_positions for column in codec.columns])).float()
         self.register_buffer("position", positions, persistent=False)
-        self.register_buffer("is_placed", (positions != 0).float(), persistent=False)
+        self.register_buffer("width", (positions**2 - 1) * (positions != 0), persistent=False)
         column_of_level = np.repeat(np.arange(len(self.n_levels)), self.n_levels)
         self.register_buffer("column_of_level", torch.from_numpy(column_of_level), persistent=False)
         self.tilt = nn.Linear(d_hidden, 2 * len(self.n_levels), bias=False)
@@ -108,9 +108,8 @@ class AutoencoderNetwork(Network):
     def logits(self, z: Tensor) -> tuple[Tensor, ...]:
         """Per column, unnormalised log-probabilities of its levels: z (rows, latent) to (rows, n_levels) each."""
         hidden = self.decoder(z)
-        shift, spread = self.tilt(hidden)[:, : len(self.n_levels)], self.tilt(hidden)[:, len(self.n_levels) :]
-        tilted = shift[:, self.column_of_level] * self.position
-        tilted = tilted + spread[:, self.column_of_level] * (self.position**2 - 1) * self.is_placed
+        shift, spread = self.tilt(hidden).chunk(2, dim=1)
+        tilted = shift[:, self.column_of_level] * self.position + spread[:, self.column_of_level] * self.width
         return (self.heads(hidden) + tilted).split(self.n_levels, dim=1)
 
     def losses(self, levels: Tensor, gaussian: Tensor, *, share_done: float) -> Tensor:

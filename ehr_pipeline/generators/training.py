@@ -120,7 +120,9 @@ def train_network(
     device = data[0].device
     training, validation = (torch.from_numpy(rows).to(device) for rows in split_rows(subject_id, config))
     plan = Plan.of(len(training), config)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
     state = TrainingState(network, optimizer, device)
     if checkpoint is not None:
         checkpoint.restore(state)

@@ -28,6 +28,7 @@ def run_cohort(data, cohort, instance, *, config=None, folders=()):
 
 @pytest.fixture
 def instance(tmp_path):
+    (tmp_path / "home").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as instance:
         yield instance
 
