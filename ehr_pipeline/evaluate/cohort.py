@@ -5,9 +5,11 @@ What belongs here: where the tables come from and what the cohort's definition a
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,8 +17,9 @@ import pandas as pd
 
 from ehr_pipeline.cohort import CohortDefinition
 from ehr_pipeline.evaluate.plan import EffectQuestion, EvaluationPlan, Task
+from ehr_pipeline.evaluate.references import References, prepare_references
 from ehr_pipeline.evaluate.result import Evaluation
-from ehr_pipeline.evaluate.table import evaluate_table
+from ehr_pipeline.evaluate.table import compared_schema, evaluate_table
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.record import Schema, conform
 from ehr_pipeline.storage import CohortFolder, DataFolder, read_json, read_parquet, sha256, write_text
@@ -44,17 +47,20 @@ def evaluate_cohort(
     started = time.perf_counter()
     folder = data.cohort(definition.name)
     schema = Schema.model_validate(read_json(folder.schema, PREPARE_FIRST))
-    train, holdout = _real_tables(folder)
     synthetic = read_parquet(folder.generator(generator).synthetic, f"sample {generator} first")
+    hashes = data_hashes(folder, generator)
+    plan = plan_of(definition, data)
+    real = _real_tables(folder, schema, hashes["prepared_table_sha256"], hashes["split_sha256"])
     evaluation = evaluate_table(
-        conform(train, schema),
-        conform(holdout, schema),
+        real.train,
+        real.holdout,
         synthetic,
         schema,
-        plan=plan_of(definition, data),
+        plan=plan,
         seed=seed,
-        train_subject_id=train["subject_id"].to_numpy(dtype=np.int64),
-        holdout_subject_id=holdout["subject_id"].to_numpy(dtype=np.int64),
+        train_subject_id=real.train_subject_id,
+        holdout_subject_id=real.holdout_subject_id,
+        references=_references(real, compared_schema(schema, synthetic.columns), plan, seed, len(synthetic)),
         progress=progress,
     )
     provenance = {
@@ -63,7 +69,7 @@ def evaluate_cohort(
         "seed": seed,
         "definition_sha256": definition.fingerprint,
         "versions": {package: importlib.metadata.version(package) for package in VERSIONS_OF},
-        **data_hashes(folder, generator),
+        **hashes,
     }
     evaluation = evaluation.model_copy(update={"provenance": provenance})
     write_text(folder.generator(generator).scores, evaluation.model_dump_json(indent=2) + "\n")
@@ -100,9 +106,40 @@ def data_hashes(folder: CohortFolder, generator: str) -> dict[str, str]:
     }
 
 
-def _real_tables(folder: CohortFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The prepared rows of training and of holdout patients."""
+@dataclass(frozen=True, eq=False)
+class _RealTables:
+    """The prepared rows of training and of holdout patients, and whose they are."""
+
+    train: pd.DataFrame
+    holdout: pd.DataFrame
+    train_subject_id: np.ndarray
+    holdout_subject_id: np.ndarray
+
+
+@functools.lru_cache(maxsize=1)
+def _real_tables(folder: CohortFolder, schema: Schema, table_sha256: str, split_sha256: str) -> _RealTables:
+    """The real side of a cohort, kept while its files are the same, so that its generators share the references."""
     table = read_parquet(folder.prepared_table, PREPARE_FIRST)
     split = read_parquet(folder.split, "build the cohort first").set_index("subject_id")["split"]
     side = table["subject_id"].map(split)
-    return (table[side == "train"].reset_index(drop=True), table[side == "holdout"].reset_index(drop=True))
+    train, holdout = (table[side == name].reset_index(drop=True) for name in ("train", "holdout"))
+    return _RealTables(
+        train=conform(train, schema),
+        holdout=conform(holdout, schema),
+        train_subject_id=train["subject_id"].to_numpy(dtype=np.int64),
+        holdout_subject_id=holdout["subject_id"].to_numpy(dtype=np.int64),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _references(real: _RealTables, compared: Schema, plan: EvaluationPlan, seed: int, n_synthetic: int) -> References:
+    return prepare_references(
+        real.train,
+        real.holdout,
+        compared,
+        plan,
+        seed,
+        train_subject_id=real.train_subject_id,
+        holdout_subject_id=real.holdout_subject_id,
+        n_synthetic=n_synthetic,
+    )

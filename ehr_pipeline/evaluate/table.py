@@ -6,7 +6,7 @@ What belongs here: the order of things. Every measurement lives in the file of i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,12 @@ from ehr_pipeline.progress import Progress, Step, silent
 from ehr_pipeline.record import Schema, conform
 
 PARTS = ("references", "distributions", "two-sample test", "prediction", "effects", "attacks", "subgroups")
+
+
+def compared_schema(schema: Schema, synthetic_columns: Iterable[str]) -> Schema:
+    """The columns that can be compared: those that the synthetic table has, less text and identifiers."""
+    there = set(synthetic_columns)
+    return schema.without(c.name for c in schema.columns if c.name not in there or c.kind not in COMPARED_KINDS)
 
 
 def evaluate_table(
@@ -61,8 +67,8 @@ def evaluate_table(
     DefinitionError
         A table cannot be read as the schema says.
     """
-    left_out = [c.name for c in schema.columns if c.name not in synthetic.columns or c.kind not in COMPARED_KINDS]
-    compared = schema.without(left_out)
+    compared = compared_schema(schema, synthetic.columns)
+    left_out = [name for name in schema.names if name not in compared]
     made = conform(synthetic, compared)
     tell = _teller(progress or silent)
     patients = {"train_subject_id": train_subject_id, "holdout_subject_id": holdout_subject_id}

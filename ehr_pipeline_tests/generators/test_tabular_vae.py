@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import ks_2samp
+from torch import nn
 
 from ehr_pipeline.errors import OptionError
+from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.configs import TabularVAEConfig
-from ehr_pipeline.generators.tabular_vae import AutoencoderNetwork, TabularVAE
+from ehr_pipeline.generators.tabular_vae import AutoencoderNetwork, TabularVAE, _beta
+from ehr_pipeline.generators.training import seeded
 from ehr_pipeline_tests.generators.tables import medicore_cohort, mixed_cohort
 
 
@@ -45,21 +48,31 @@ def test_rows_are_not_copies_of_training_rows(cohort, drawn):
     assert not sum(row in real for row in map(tuple, drawn.astype(str).to_numpy()))
 
 
-def test_rows_do_not_touch_each_other_in_training():
-    torch.manual_seed(0)
-    shares = [np.full(3, 1 / 3), np.full(2, 0.5)]
-    network = AutoencoderNetwork(shares, 1, TabularVAEConfig(beta=1e-9))
-    network.eval()
-    levels, gaussian = torch.tensor([[0, 1], [2, 0], [1, 1]]), torch.randn(3, 1)
-    alone = network.encode(levels[:1], gaussian[:1])[0]
-    assert torch.allclose(alone, network.encode(levels, gaussian)[0][:1], atol=1e-6)
+def test_rows_do_not_touch_each_other_in_training(cohort):
+    codec = TableCodec.fit(cohort.schema, cohort.table, cohort.subject_id)
+    rows = cohort.table.head(8)
+    levels, gaussian = torch.from_numpy(codec.levels(rows)), torch.from_numpy(codec.gaussian(rows))
+    with seeded(0, torch.device("cpu")):
+        network = AutoencoderNetwork(codec, TabularVAEConfig(dropout=0.0)).train()
+        nn.init.normal_(network.heads.weight)
+        together = network.logits(network.encode(levels, gaussian)[0])
+        alone = network.logits(network.encode(levels[:1], gaussian[:1])[0])
+    for one, among_others in zip(alone, together, strict=True):
+        assert torch.allclose(one, among_others[:1], atol=1e-4)
 
 
-def test_training_starts_at_independent_columns():
-    shares = [np.array([0.2, 0.8]), np.array([0.1, 0.3, 0.6])]
-    network = AutoencoderNetwork(shares, 0, TabularVAEConfig())
-    for logits, wanted in zip(network.logits(torch.randn(5, 12)), shares, strict=True):
-        assert np.allclose(logits.softmax(1).detach().numpy(), wanted, atol=1e-6)
+def test_training_starts_at_independent_columns(cohort):
+    codec = TableCodec.fit(cohort.schema, cohort.table, cohort.subject_id)
+    network = AutoencoderNetwork(codec, TabularVAEConfig(latent=3))
+    for logits, wanted in zip(network.logits(torch.randn(5, 3)), codec.level_shares, strict=True):
+        assert np.allclose(logits.softmax(1).detach().numpy(), wanted, atol=1e-5)
+
+
+def test_fewer_patients_weigh_the_kl_term_more():
+    config = TabularVAEConfig(beta=0.3)
+    weights = [_beta(config, n) for n in (70, 3000, 12_500, 50_000, 2_000_000)]
+    # 0.3 * sqrt(50,000 / 12,500) = 0.6; 1 at most, 0.3 at least.
+    assert weights == pytest.approx([1.0, 1.0, 0.6, 0.3, 0.3])
 
 
 def test_history_has_a_loss_per_epoch(cohort):
