@@ -29,6 +29,7 @@ from ehr_pipeline.generators.training import (
     Network,
     data_tensors,
     enough_memory,
+    one_thread,
     pick_device,
     seeded,
     train_network,
@@ -123,7 +124,11 @@ class CaseStudyVAE(Generator):
         scaling = np.stack([mean, np.where(variance > 0, np.sqrt(variance), 1.0)])
         scaled = np.nan_to_num((numbers - mean) / scaling[1]).astype(np.float32)
         levels = codec.levels(cohort.table)[:, ~codec.is_number].astype(np.int32)
-        with enough_memory(cls.title, f"lower batch_rows (now {config.batch_rows})"), seeded(config.seed, device):
+        with (
+            enough_memory(cls.title, f"lower batch_rows (now {config.batch_rows})"),
+            one_thread(),
+            seeded(config.seed, device),
+        ):
             data = data_tensors(device, scaled, levels)
             network = cls._network(codec).to(device)
             kept = Checkpoint.of(checkpoint, config, data) if checkpoint is not None else None

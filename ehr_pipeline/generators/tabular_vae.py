@@ -40,6 +40,7 @@ from ehr_pipeline.generators.training import (
     Network,
     data_tensors,
     enough_memory,
+    one_thread,
     pick_device,
     seeded,
     train_network,
@@ -174,7 +175,11 @@ class TabularVAE(Generator):
             return CaseStudyVAE.fit(cohort, config, budget, progress, checkpoint=checkpoint)
         device = pick_device(config.device)
         codec = TableCodec.fit(cls.writable(cohort.schema), cohort.table, cohort.subject_id, n_levels=config.levels)
-        with enough_memory(cls.title, f"lower batch_rows (now {config.batch_rows})"), seeded(config.seed, device):
+        with (
+            enough_memory(cls.title, f"lower batch_rows (now {config.batch_rows})"),
+            one_thread(),
+            seeded(config.seed, device),
+        ):
             data = data_tensors(device, codec.levels(cohort.table).astype(np.int32), codec.gaussian(cohort.table))
             beta = _beta(config, len(cohort.table))
             network = AutoencoderNetwork(codec, config, beta).to(device)
