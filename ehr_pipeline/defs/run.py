@@ -88,13 +88,12 @@ def run_pipeline(request: RunRequest, say: Say) -> RunSummary:
         A cohort or generator is unknown.
     """
     os.environ.update(set_environment(request.data, request.cohort_folders))
-    home = prepare_instance(request.data)
     from ehr_pipeline.definitions import build_defs
 
     defs = build_defs()
     generators, cohorts = _known(request, defs)
     summary = RunSummary()
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with dg.DagsterInstance.from_config(str(prepare_instance(request.data))) as instance:
         runner = _Runner(defs, instance, summary)
         source = {"source": list(request.sources), "patients": request.simulated_patients, "seed": request.seed}
         if not runner.run("ingest", {"raw": source}):
