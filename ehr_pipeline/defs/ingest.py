@@ -17,6 +17,7 @@ from ehr_pipeline.progress import lines
 SOURCE_VARIABLE = "EHR_PIPELINE_SOURCE"
 SIMULATED = "simulated"
 EVENTS = dg.AssetKey(["raw", "events"])
+CLINICAL_RULES = "clinical_rules"
 CHECK_MEANING = {
     "columns": "Columns and types as MIMIC-IV declares them, nothing empty that may not be, times and numbers read.",
     "keys": "No primary key twice.",
@@ -63,7 +64,8 @@ def raw_assets() -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: IngestConfig, pipeline: PipelineData
     ) -> Iterator[dg.MaterializeResult]:
         """Read the source, unless it is what it was, and check every table of the warehouse."""
-        from ehr_pipeline.ingest import check_tables, ingest
+        from ehr_pipeline.ingest import check_tables, connect, ingest
+        from ehr_pipeline.sanity.warehouse import check_warehouse
         from ehr_pipeline.simulate import ensure_hospital
 
         data, progress = pipeline.folder, lines(context.log.info)
@@ -74,6 +76,8 @@ def raw_assets() -> dg.AssetsDefinition:
             folders = [data.simulated_source if one == SIMULATED else Path(one) for one in sources]
             summary = ingest(folders, data, progress)
             checks = check_tables(data)
+            with connect(data) as connection:
+                clinical = check_warehouse(connection)
         for note in summary.notes:
             context.log.info(note)
         context.log.info(str(summary))
@@ -98,6 +102,16 @@ def raw_assets() -> dg.AssetsDefinition:
                 "folder": dg.MetadataValue.path(str(data.events)),
                 "unchanged": summary.unchanged,
             },
+            check_results=[
+                dg.AssetCheckResult(
+                    asset_key=EVENTS,
+                    check_name=CLINICAL_RULES,
+                    passed=clinical.passed,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=clinical.description,
+                    metadata=dict(clinical.counts),
+                )
+            ],
         )
 
     return raw
@@ -123,6 +137,12 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(check, asset=_key(table), blocking=True, description=CHECK_MEANING[check])
         for table in tables().values()
         for check in CHECKS
+    ] + [
+        dg.AssetCheckSpec(
+            CLINICAL_RULES,
+            asset=EVENTS,
+            description="Clinical rules over the raw tables, measured on the real records first; it only informs.",
+        )
     ]
 
 

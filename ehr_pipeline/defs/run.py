@@ -102,7 +102,9 @@ def run_pipeline(request: RunRequest, say: Say) -> RunSummary:
         for cohort in cohorts:
             say(f"cohort {cohort}")
             if runner.run("refresh_cohort", _chain_config(generators, request), cohort, _chain(generators)):
-                summary.made.append(f"report     {request.data.cohort(cohort).report_page}")
+                folder = request.data.cohort(cohort)
+                summary.made += [f"synthetic  {folder.generator(generator).synthetic}" for generator in generators]
+                summary.made.append(f"report     {folder.report_page}")
     return summary
 
 

@@ -42,6 +42,10 @@ def model_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.Asset
                 folder.generator(generator),
                 lines(context.log.info),
             )
+            if summary.left_out:
+                context.log.info(
+                    f"{generator} cannot write these columns and leaves them out: {', '.join(summary.left_out)}"
+                )
             curve = {"loss_curve": picture(loss_curve(summary.history), "loss by epoch")} if summary.history else {}
         return dg.MaterializeResult(
             metadata={

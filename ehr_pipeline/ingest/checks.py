@@ -15,6 +15,7 @@ import pandas as pd
 
 from ehr_pipeline import storage
 from ehr_pipeline.errors import SourceError
+from ehr_pipeline.ingest.connection import connect
 from ehr_pipeline.ingest.reading import plain_error
 from ehr_pipeline.ingest.summary import IngestSummary
 from ehr_pipeline.mimic.tables import Reference, Table, tables
@@ -160,8 +161,6 @@ def check_tables(data: storage.DataFolder) -> dict[str, tuple[CheckResult, ...]]
     NotReady
         Nothing has been ingested.
     """
-    from ehr_pipeline.ingest.warehouse import connect
-
     manifest = storage.read_json(data.ingest_manifest, "run `ehr-pipeline ingest` first")
     summary = IngestSummary.model_validate(manifest["summary"])
     with connect(data) as con:

@@ -18,10 +18,11 @@ from typing import Any
 from ehr_pipeline import storage
 from ehr_pipeline.errors import NotReady, OptionError
 from ehr_pipeline.ingest.checks import refuse_references
+from ehr_pipeline.ingest.connection import open_to_build
 from ehr_pipeline.ingest.source import Source, find_source
 from ehr_pipeline.ingest.stream import write_stream
 from ehr_pipeline.ingest.summary import EventsSummary, IngestSummary, TableSummary
-from ehr_pipeline.ingest.warehouse import fill, open_to_build
+from ehr_pipeline.ingest.warehouse import fill
 from ehr_pipeline.progress import Progress, Step, silent
 
 SMALL_FILE_BYTES = 1 << 20

@@ -14,6 +14,7 @@ from ehr_pipeline.sanity.judge import JudgedRule, RealCount, judge_real
 from ehr_pipeline.sanity.real import rule_as_dict
 from ehr_pipeline.sanity.rules import Rule, load_rules, rules_hash
 from ehr_pipeline.sanity.run import RuleResult
+from ehr_pipeline.sanity.verdict import TableCheck
 
 
 def run_warehouse_rules(
@@ -43,6 +44,27 @@ def _run(connection: duckdb.DuckDBPyConnection, rule: Rule, present: set[str]) -
             assert row is not None  # an aggregate always has one row
             n_checked, n_failed = row
     return RuleResult(rule=rule, columns=(), key=rule.id, n_checked=n_checked, n_failed=n_failed, could_run=could_run)
+
+
+def check_warehouse(connection: duckdb.DuckDBPyConnection) -> TableCheck:
+    """One informing verdict over all warehouse rules: a look is due where a HARD one is demoted, or one cannot run."""
+    judged = judge_real(run_warehouse_rules(connection))
+    demoted = [one.result.rule.id for one in judged if one.verdict == "demoted"]
+    not_run = [one.result.rule.id for one in judged if one.verdict == "could_not_run"]
+    n_applicable = sum(one.is_applicable for one in judged)
+    said = {
+        "could not run": not_run,
+        "broken by more than 0.1 % of real records, so SOFT from here on": demoted,
+    }
+    words = [f"{what}: {', '.join(rules)}" for what, rules in said.items() if rules]
+    return TableCheck(
+        name="structure",
+        passed=not (demoted or not_run),
+        blocking=False,
+        is_applicable=n_applicable > 0,
+        counts={"rules": n_applicable, "rules_warned": len(demoted), "could_not_run": len(not_run)},
+        description="; ".join(words) or f"{n_applicable} rules hold",
+    )
 
 
 def warehouse_as_dict(results: Sequence[RuleResult]) -> dict[str, Any]:

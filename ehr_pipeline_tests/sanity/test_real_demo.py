@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline.ingest import connect, ingest
-from ehr_pipeline.sanity.warehouse import run_warehouse_rules, warehouse_as_dict
+from ehr_pipeline.sanity.warehouse import check_warehouse, run_warehouse_rules, warehouse_as_dict
 from ehr_pipeline.storage import DataFolder
 
 DEMO = Path(__file__).parents[3] / "shared" / "data" / "mimic-iv-demo"
@@ -43,6 +43,7 @@ def test_rules_find_in_the_real_demo_what_was_measured_there(tmp_path):
     data = DataFolder(tmp_path)
     ingest([DEMO], data)
     with connect(data) as connection:
+        informing = check_warehouse(connection)
         results = {result.key: result for result in run_warehouse_rules(connection)}
     assert all(result.could_run for result in results.values())
     assert {key for key, result in results.items() if not result.is_applicable} == WITHOUT_RECORDS
@@ -53,3 +54,5 @@ def test_rules_find_in_the_real_demo_what_was_measured_there(tmp_path):
     entries = warehouse_as_dict(list(results.values()))["rules"]
     assert {entry["key"] for entry in entries if entry["verdict"] == "demoted"} == DEMOTED
     assert not {entry["key"] for entry in entries if entry["verdict"] == "failed"}
+    assert not informing.passed and not informing.blocking
+    assert all(rule in informing.description for rule in DEMOTED)
