@@ -117,12 +117,15 @@ def _lineage(data: DataFolder, folder: CohortFolder, generators: list[GeneratorF
         "schema": sha256(folder.schema),
         "split": sha256(folder.split),
     }
-    seeds: dict[str, int] = {}
+    seeds: dict[str, int] = {"simulation": read_json(data.truth)["seed"]} if data.truth.exists() else {}
     dates: dict[str, str] = {}
     for one in generators:
         hashes[f"synthetic table, {one.name}"] = one.evaluation.provenance["synthetic_sha256"]
         seeds[f"training, {one.name}"] = one.config["seed"]
         seeds[f"evaluation, {one.name}"] = one.evaluation.provenance["seed"]
+        drawn_with = (one.sanity or {}).get("drawn_with", {})
+        seeds |= {f"sampling, {one.name}": drawn_with["seed"]} if "seed" in drawn_with else {}
+        dates |= {f"sampled, {one.name}": drawn_with["made_at"]} if "made_at" in drawn_with else {}
         dates[f"evaluated, {one.name}"] = one.evaluation.provenance["made_at"]
     return Lineage(
         source="simulated hospital" if data.truth.exists() else "MIMIC-IV tables",

@@ -5,6 +5,8 @@ What belongs here: the few lines that bring a model, the real cohort's rule coun
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pyarrow.parquet as pq
 
 from ehr_pipeline.generators.sampling import CHUNK_ROWS, draw_chunks
@@ -39,5 +41,7 @@ def sample_cohort(
     real = RealSanity.read(folder.sanity)
     model = load_model(folder.generator(generator))
     chunks = draw_chunks(model, seed, min(CHUNK_ROWS, max(SMALLEST_CHUNK_ROWS, n_rows)))
-    sanity = write_synthetic(chunks, n_rows, model.schema, real, folder.generator(generator), progress=progress)
+    drawn_with = {"seed": seed, "n_rows": n_rows, "made_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    files = folder.generator(generator)
+    sanity = write_synthetic(chunks, n_rows, model.schema, real, files, drawn_with=drawn_with, progress=progress)
     return model.schema, sanity

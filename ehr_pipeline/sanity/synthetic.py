@@ -7,7 +7,7 @@ would be released: what is judged is what is written.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -58,6 +58,7 @@ def write_synthetic(
     is_private: bool = False,
     max_draws: int | None = None,
     rules: tuple[Rule, ...] | None = None,
+    drawn_with: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> SyntheticSanity:
     """Draw `n` sane rows into `folder.synthetic`, and their record into `folder.sanity`, if the checks pass.
@@ -73,6 +74,8 @@ def write_synthetic(
         What the rules found on the real cohort.
     is_private
         The generator has a privacy budget: no rule is loosened by what the real patients do.
+    drawn_with
+        How the chunks were drawn (seed, model), kept in the record word for word.
     """
     rules = load_rules() if rules is None else rules
     bound = bind(schema, rules)
@@ -83,7 +86,10 @@ def write_synthetic(
             judged = judge_synthetic(run_file_rules(temporary, schema, bound), real.rules, is_private)
             checks = check_table(temporary, schema, judged, n_expected=n)
             sanity = SyntheticSanity(accounting=accounting, judged=tuple(judged), checks=tuple(checks))
-            content = _as_dict(sanity, real, rules_hash(rules), is_private) | {"table_sha256": sha256(temporary)}
+            content = _as_dict(sanity, real, rules_hash(rules), is_private) | {
+                "table_sha256": sha256(temporary),
+                "drawn_with": dict(drawn_with or {}),
+            }
             folder.sanity.unlink(missing_ok=True)  # the old record must never stand beside the new table
             if not sanity.passed:
                 raise _Refused

@@ -55,6 +55,13 @@ class SimulationSummary:
     rows: dict[str, int]
     true_effects: medicore.TrueEffects
 
+    def __str__(self) -> str:
+        effects = self.true_effects
+        return (
+            f"{self.patients:,} patients at {self.sites} sites, {sum(self.rows.values()):,} rows in {len(self.rows)}"
+            f" tables; true effect: log-odds {effects.log_odds}, risk difference {effects.risk_difference:.4f}"
+        )
+
 
 def simulate_hospital(
     patients: int, out: Path, sites: int = 1, seed: int = 0, progress: Progress | None = None

@@ -46,6 +46,7 @@ def test_one_run_holds_the_whole_chain_and_no_patient(data, instance, tmp_path):
     scores = read_json(folder.report_scores)
     assert set(scores["generators"]) == {"independent", "tabular_vae"}
     assert folder.report_page.exists()
+    assert read_json(folder.generator("tabular_vae").sanity)["drawn_with"]["seed"] == 0
     evaluations = result.get_asset_check_evaluations()
     assert {evaluation.partition for evaluation in evaluations} == {"emergency"}
     report = result.asset_materializations_for_node("validation_report")[0].metadata
