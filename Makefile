@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 DATA ?= data
-SOURCE ?= simulated
+SOURCE ?=
 READY := .venv/.ready
 
 .PHONY: demo test ui setup check clean
@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 setup: $(READY)
 
 demo: $(READY)
-	@.venv/bin/ehr-pipeline run --source "$(SOURCE)" --data "$(DATA)" --cohort medicore --cohort icu_48h
+	@.venv/bin/ehr-pipeline run $(if $(SOURCE),--source "$(SOURCE)") --data "$(DATA)" --cohort medicore --cohort icu_48h
 
 ui: $(READY)
 	@.venv/bin/ehr-pipeline ui --data "$(DATA)"

@@ -31,14 +31,8 @@ app = typer.Typer(
 Data = Annotated[
     Path | None, typer.Option("--data", help="data folder (default: EHR_PIPELINE_DATA, else data/)", show_default=False)
 ]
-Source = Annotated[
-    list[str],
-    typer.Option("--source", help="MIMIC-IV folder; repeat it for one that lies apart (ED); 'simulated' makes one"),
-]
+Source = Annotated[list[str], typer.Option("--source", help="MIMIC-IV folder; repeat it for one that lies apart (ED)")]
 Cohorts = Annotated[list[str] | None, typer.Option("--cohort", help="cohort; repeat for more (default: all)")]
-Generators = Annotated[
-    list[str] | None, typer.Option("--generator", help="generator; repeat for more (default: those with a star)")
-]
 CohortFolders = Annotated[list[Path] | None, typer.Option("--cohorts", help="folder with your own cohort files")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="seed of simulation, training and sampling")]
 
@@ -51,7 +45,10 @@ def _debug(debug: Annotated[bool, typer.Option("--debug", help="show the traceba
 
 @app.command()
 def run(
-    source: Source = ["simulated"],  # noqa: B006 - typer reads it, nobody changes it
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="MIMIC-IV folder, or simulated; repeat for more (default: as before)"),
+    ] = None,
     cohort: Cohorts = None,
     generator: Annotated[
         list[str] | None, typer.Option("--generator", help="repeat for more (default: see generators)")
@@ -67,7 +64,7 @@ def run(
 
     request = RunRequest(
         data=DataFolder.find(data),
-        sources=tuple(source),
+        sources=tuple(source or ()),
         cohorts=tuple(cohort or ()),
         generators=tuple(generator or ()),
         cohort_folders=tuple(cohorts or ()),
@@ -114,10 +111,9 @@ def ingest(source: Source, data: Data = None) -> None:
 @app.command(name="cohorts")
 def list_cohorts(cohorts: CohortFolders = None, data: Data = None) -> None:
     """List the cohorts."""
-    from ehr_pipeline.cohort import load_definitions
+    from ehr_pipeline.cohort import folders_of_cohorts, load_definitions
 
-    own = DataFolder.find(data).cohort_definitions
-    definitions = load_definitions([*(cohorts or ()), *([own] if own.exists() else [])])
+    definitions = load_definitions([*(cohorts or ()), *folders_of_cohorts(DataFolder.find(data))])
     for name, definition in sorted(definitions.items()):
         print(f"{name:16} {definition.title}")
 

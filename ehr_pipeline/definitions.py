@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import dagster as dg
 
-from ehr_pipeline.cohort import load_definitions
+from ehr_pipeline.cohort import folders_of_cohorts, load_definitions
 from ehr_pipeline.defs.automation import jobs, new_source_sensor, weekly
 from ehr_pipeline.defs.cohort import cohort_assets
 from ehr_pipeline.defs.console import PLAIN, plain_console
@@ -31,7 +30,8 @@ def build_defs(*, pipeline: PipelineData | None = None) -> dg.Definitions:
     pipeline
         Where the data lies and the user's cohorts; from the environment where not said.
     """
-    pipeline = pipeline or PipelineData(cohort_folders=cohort_folders_from_environment())
+    own = [str(folder) for folder in folders_of_cohorts(DataFolder.find())]
+    pipeline = pipeline or PipelineData(cohort_folders=own)
     cohorts = load_definitions([Path(folder) for folder in pipeline.cohort_folders])
     partitions = cohort_partitions(cohorts)
     generators = list(GENERATORS)
@@ -54,13 +54,6 @@ def build_defs(*, pipeline: PipelineData | None = None) -> dg.Definitions:
         executor=dg.in_process_executor,
         loggers={"console": dg.colored_console_logger, PLAIN: plain_console},
     )
-
-
-def cohort_folders_from_environment() -> list[str]:
-    """EHR_PIPELINE_COHORTS (folders, separated as in PATH), and the data folder's `cohort-definitions/`."""
-    named = [folder for folder in os.environ.get("EHR_PIPELINE_COHORTS", "").split(os.pathsep) if folder]
-    own = DataFolder.find().cohort_definitions
-    return [*named, *([str(own)] if own.is_dir() else [])]
 
 
 defs = build_defs()

@@ -36,6 +36,15 @@ Statistic = Literal["first", "last", "min", "max", "mean", "count"]
 
 NUMBER_KINDS: frozenset[str] = frozenset({"continuous", "integer"})
 
+SMALL_CELL = 11
+"""Counts of patients below this are not shown outside the institution's own records."""
+
+
+def shown_count(n: int) -> str:
+    """A count of patients in words for a person: small ones are not said."""
+    return f"fewer than {SMALL_CELL}" if n < SMALL_CELL else f"{n:,}"
+
+
 # The dtype that each kind has in a pandas frame; all of them hold missing values.
 DTYPES: dict[str, str] = {
     "continuous": "float64",

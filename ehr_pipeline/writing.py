@@ -60,7 +60,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
     with _disk_errors(target):
         private_folder(target.parent)
         _sweep(target.parent)
-        handle, name = tempfile.mkstemp(prefix=_own_prefix(), suffix=target.suffix, dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=own_prefix(), suffix=target.suffix, dir=target.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -84,7 +84,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     with _disk_errors(target):
         private_folder(target.parent)
         _sweep(target.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=_own_prefix(), dir=target.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=own_prefix(), dir=target.parent))
         aside = target.parent / f".old-{target.name}"
         if aside.exists() and not target.exists():  # an earlier writer died between its two renames
             aside.replace(target)
@@ -131,7 +131,8 @@ def exclusive(lock: Path, on_wait: Callable[[], object]) -> Iterator[None]:
         yield
 
 
-def _own_prefix() -> str:
+def own_prefix() -> str:
+    """How the name of a temporary file or folder of this process begins, so that it is swept if the process dies."""
     return f"{TEMPORARY_PREFIX}{os.getpid()}-"
 
 

@@ -1,5 +1,6 @@
 """One run over the real MIMIC-IV demo, as the README says it; skipped only where the demo is absent."""
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -19,11 +20,21 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not DEMO.is_dir(), reason="th
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("real") / "data"
     sources = [part for source in (DEMO, ED_DEMO) if source.is_dir() for part in ("--source", source)]
-    cohorts = [part for name in ("icu_48h", "emergency") for part in ("--cohort", name)]
-    done = cli("run", *sources, *cohorts, "--data", folder)
+    done = cli("run", *sources, "--data", folder)
     assert done.returncode == 0, done.stderr
     assert str(DataFolder(folder).cohort("icu_48h").report_page) in done.stdout
     return DataFolder(folder)
+
+
+def test_every_cohort_that_ships_has_its_report_on_real_records(data):
+    for cohort in ("medicore", "icu_48h", "heart_failure", "diabetes", "emergency"):
+        scores = read_json(data.cohort(cohort).report_scores)["generators"]
+        assert set(scores) == {"independent", "tabular_vae"}
+
+
+def test_no_count_of_few_patients_is_in_a_report(data):
+    for report in data.root.glob("cohorts/*/report/*"):
+        assert not re.search(r"\b([1-9]|10) (training|holdout )?patients", report.read_text())
 
 
 def test_published_mimic_sql_runs_on_the_warehouse(data):

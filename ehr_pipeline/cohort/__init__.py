@@ -6,14 +6,16 @@ What does not: units, ranges, code sets (`clinical/`), or anything learned from 
 
 from ehr_pipeline.cohort.build import build_cohort
 from ehr_pipeline.cohort.definition import CohortDefinition
-from ehr_pipeline.cohort.loading import load_definition, load_definitions
+from ehr_pipeline.cohort.loading import COHORTS_VARIABLE, folders_of_cohorts, load_definition, load_definitions
 from ehr_pipeline.cohort.split import split_of
 from ehr_pipeline.cohort.summary import CohortSummary, load_summary
 
 __all__ = [
+    "COHORTS_VARIABLE",
     "CohortDefinition",
     "CohortSummary",
     "build_cohort",
+    "folders_of_cohorts",
     "load_definition",
     "load_definitions",
     "load_summary",

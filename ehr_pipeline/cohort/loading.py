@@ -5,6 +5,7 @@ What belongs here: YAML in, `CohortDefinition` out. What a file may say is in `d
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,8 +16,9 @@ from pydantic import ValidationError
 
 from ehr_pipeline.cohort.definition import CohortDefinition
 from ehr_pipeline.errors import DefinitionError, OptionError
-from ehr_pipeline.storage import check_name
+from ehr_pipeline.storage import DataFolder, check_name
 
+COHORTS_VARIABLE = "EHR_PIPELINE_COHORTS"
 SHIPPED_FOLDER = Path(__file__).parent / "definitions"
 
 
@@ -38,6 +40,12 @@ def load_definitions(folders: Sequence[Path] = ()) -> dict[str, CohortDefinition
                 raise DefinitionError(f"{path}: there is a cohort {definition.name} already; rename the file")
             definitions[definition.name] = definition
     return definitions
+
+
+def folders_of_cohorts(data: DataFolder) -> list[Path]:
+    """A user's folders: EHR_PIPELINE_COHORTS (separated as in PATH), and the data folder's own where it exists."""
+    named = [Path(folder) for folder in os.environ.get(COHORTS_VARIABLE, "").split(os.pathsep) if folder]
+    return [*named, *([data.cohort_definitions] if data.cohort_definitions.is_dir() else [])]
 
 
 @cache

@@ -15,7 +15,8 @@ import duckdb
 
 from ehr_pipeline.errors import NotReady, ResourceShort
 from ehr_pipeline.record import EVENT_SCHEMA
-from ehr_pipeline.storage import TEMPORARY_PREFIX, DataFolder, private_folder
+from ehr_pipeline.storage import DataFolder, private_folder
+from ehr_pipeline.writing import own_prefix
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def locked_connection(
     ResourceShort
         Memory or disk ran out.
     """
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=private_folder(folder)) as spill:
+    with tempfile.TemporaryDirectory(prefix=own_prefix(), dir=private_folder(folder)) as spill:
         connection = duckdb.connect(config={"temp_directory": spill})
         try:
             _view_events(connection, readable)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ehr_pipeline.cohort.population import FlowStep
+from ehr_pipeline.record import shown_count
 from ehr_pipeline.storage import DataFolder, read_json
 
 MINIMUM_TRAIN_PATIENTS = 500
@@ -49,8 +50,9 @@ class CohortSummary:
     def small_reason(self) -> str | None:
         """Why the cohort is too small for an honest result, in plain words; None if it is not."""
         if self.n_train_patients < MINIMUM_TRAIN_PATIENTS or self.n_holdout_patients < MINIMUM_HOLDOUT_PATIENTS:
+            train, holdout = shown_count(self.n_train_patients), shown_count(self.n_holdout_patients)
             return (
-                f"{self.n_train_patients} training and {self.n_holdout_patients} holdout patients; an honest result"
+                f"{train} training and {holdout} holdout patients; an honest result"
                 f" needs at least {MINIMUM_TRAIN_PATIENTS} and {MINIMUM_HOLDOUT_PATIENTS}"
             )
         return None

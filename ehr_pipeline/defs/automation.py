@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -49,23 +51,45 @@ def weekly(job: dg.UnresolvedAssetJobDefinition, partitions: dg.PartitionsDefini
 
 
 def new_source_sensor(job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
-    """Ask for an ingest when a file of the source was added, changed or removed."""
+    """Ask for an ingest when a file of the source was added, changed or removed, and no more is being copied."""
 
     @dg.sensor(job=job, name="new_source_files", minimum_interval_seconds=60)
     def new_source_files(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        """Compare names, sizes and times of the source's files with those at the last request."""
-        folders = [Path(source) for source in sources_from_environment() if source != SIMULATED]
+        """Compare names, sizes and times of the source's files with those at the last tick and the last request."""
+        folders = [Path(one) for one in sources_from_environment() if one != SIMULATED and Path(one).is_dir()]
         if not folders:
-            yield dg.SkipReason("the source is the simulated hospital; set EHR_PIPELINE_SOURCE to a MIMIC-IV folder")
+            yield dg.SkipReason("set EHR_PIPELINE_SOURCE to a MIMIC-IV folder to have it watched")
             return
         state = _state(folders)
-        if state == context.cursor:
+        seen = Seen.read(context.cursor)
+        context.update_cursor(Seen(last=state, asked=seen.asked).write())
+        if state == seen.asked:
             yield dg.SkipReason("no file of the source has changed")
-            return
-        context.update_cursor(state)
-        yield dg.RunRequest(run_key=state)
+        elif state != seen.last:
+            yield dg.SkipReason("files of the source are changing; waiting until they are the same twice")
+        else:
+            context.update_cursor(Seen(last=state, asked=state).write())
+            yield dg.RunRequest(run_key=state)
 
     return new_source_files
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The sensor's memory: the source's state at the last tick, and at the last request."""
+
+    last: str = ""
+    asked: str = ""
+
+    @classmethod
+    def read(cls, cursor: str | None) -> Seen:
+        """From the cursor; a fresh memory where there is none."""
+        last, _, asked = (cursor or "").partition(" ")
+        return cls(last, asked)
+
+    def write(self) -> str:
+        """As a cursor."""
+        return f"{self.last} {self.asked}"
 
 
 def _state(folders: Sequence[Path]) -> str:
@@ -74,6 +98,7 @@ def _state(folders: Sequence[Path]) -> str:
     for folder in folders:
         for root, _, names in sorted(os.walk(folder)):
             for name in sorted(names):
-                status = (Path(root) / name).stat()
-                digest.update(f"{root}/{name} {status.st_size} {status.st_mtime_ns}\n".encode())
+                with contextlib.suppress(FileNotFoundError):  # gone since it was listed: the next tick will tell
+                    status = (Path(root) / name).stat()
+                    digest.update(f"{root}/{name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()

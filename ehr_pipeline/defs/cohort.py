@@ -10,6 +10,7 @@ from ehr_pipeline.defs.checks import cohort_check
 from ehr_pipeline.defs.ingest import EVENTS
 from ehr_pipeline.defs.metadata import OWNERS, PHI, parquet_metadata
 from ehr_pipeline.defs.resources import PipelineData
+from ehr_pipeline.record import shown_count
 
 MEANING = {
     "members": "Who is in the cohort: patient, admission, stay, index event, window.",
@@ -80,5 +81,5 @@ def cohort_assets(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
 def _flow_table(flow: tuple) -> str:
     """How the cohort came to be, as a Markdown table; counts of few patients are not shown."""
-    rows = [f"| {step.criterion} | {step.n_patients if step.n_patients > 10 else '< 11'} |" for step in flow]
+    rows = [f"| {step.criterion} | {shown_count(step.n_patients)} |" for step in flow]
     return "\n".join(["| criterion | patients left |", "|---|---|", *rows])

@@ -13,6 +13,7 @@ from ehr_pipeline.defs.resources import PipelineData
 from ehr_pipeline.ingest.checks import CHECKS, CheckResult
 from ehr_pipeline.mimic.tables import Table, tables
 from ehr_pipeline.progress import lines
+from ehr_pipeline.storage import DataFolder
 
 SOURCE_VARIABLE = "EHR_PIPELINE_SOURCE"
 SIMULATED = "simulated"
@@ -27,9 +28,16 @@ CHECK_MEANING = {
 
 
 def sources_from_environment() -> list[str]:
-    """EHR_PIPELINE_SOURCE (folders, separated as in PATH), else the simulated hospital."""
-    named = os.environ.get(SOURCE_VARIABLE) or SIMULATED
-    return [source for source in named.split(os.pathsep) if source]
+    """EHR_PIPELINE_SOURCE: folders, separated as in PATH; none where it is not set."""
+    return [source for source in os.environ.get(SOURCE_VARIABLE, "").split(os.pathsep) if source]
+
+
+def _sources(asked: list[str], data: DataFolder) -> list[str]:
+    """What to read: what was asked for, else the environment's, else what was read before, else the simulation."""
+    from ehr_pipeline.ingest import known_sources
+
+    before = [SIMULATED if path == data.simulated_source else str(path) for path in known_sources(data)]
+    return asked or sources_from_environment() or before or [SIMULATED]
 
 
 class IngestConfig(dg.Config):
@@ -37,7 +45,7 @@ class IngestConfig(dg.Config):
 
     source: list[str] = Field(
         default_factory=list,
-        description="MIMIC-IV folders, or 'simulated'; empty means EHR_PIPELINE_SOURCE, else the simulated hospital",
+        description="MIMIC-IV folders, or 'simulated'; empty: EHR_PIPELINE_SOURCE, else as before, else simulated",
     )
     patients: int = Field(4000, ge=1, description="patients of the simulated hospital")
     sites: int = Field(3, ge=1, le=999, description="sites of the simulated hospital")
@@ -70,7 +78,7 @@ def raw_assets() -> dg.AssetsDefinition:
 
         data, progress = pipeline.folder, lines(context.log.info)
         with patient_safe("ingest"):
-            sources = config.source or sources_from_environment()
+            sources = _sources(config.source, data)
             if SIMULATED in sources:
                 ensure_hospital(data.simulated_source, config.patients, config.sites, config.seed, progress)
             folders = [data.simulated_source if one == SIMULATED else Path(one) for one in sources]

@@ -46,15 +46,12 @@ def prepared_assets(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         """Prepare the cohort and run the clinical rules on the real table first."""
         from ehr_pipeline.prepare import prepare_cohort
-        from ehr_pipeline.record import Schema
-        from ehr_pipeline.sanity.real import check_cohort
-        from ehr_pipeline.storage import read_json, read_parquet
+        from ehr_pipeline.sanity.real import check_prepared
 
         folder = pipeline.cohort(context.partition_key)
         with patient_safe("prepare"):
             summary = prepare_cohort(pipeline.definition(context.partition_key), pipeline.folder)
-            schema = Schema.model_validate(read_json(folder.schema))
-            sanity = check_cohort(read_parquet(folder.prepared_table), schema, folder.sanity)
+            schema, sanity = check_prepared(folder)
         checks = sanity_check_results(TABLE, sanity.checks)
         if not sanity.passed:
             yield from checks

@@ -16,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 
+from ehr_pipeline.cohort import COHORTS_VARIABLE
 from ehr_pipeline.defs.boundary import EXIT_CODE
 from ehr_pipeline.defs.console import PLAIN
 from ehr_pipeline.defs.ingest import SIMULATED, SOURCE_VARIABLE
@@ -27,10 +28,10 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """What `ehr-pipeline run` was asked for; empty cohorts or generators mean the defaults."""
+    """What `ehr-pipeline run` was asked for; empty sources, cohorts or generators mean the defaults."""
 
     data: DataFolder
-    sources: tuple[str, ...] = ("simulated",)
+    sources: tuple[str, ...] = ()
     cohorts: tuple[str, ...] = ()
     generators: tuple[str, ...] = ()
     cohort_folders: tuple[Path, ...] = ()
@@ -70,9 +71,10 @@ def prepare_instance(data: DataFolder) -> Path:
 
 def set_environment(data: DataFolder, cohort_folders: Iterable[Path] = ()) -> dict[str, str]:
     """The variables that a Dagster process of ours needs: nothing calls home, all lies in the data folder."""
+    named = [str(Path(one).resolve()) for one in os.environ.get(COHORTS_VARIABLE, "").split(os.pathsep) if one]
     return {
         "EHR_PIPELINE_DATA": str(data.root),
-        "EHR_PIPELINE_COHORTS": os.pathsep.join(str(folder.resolve()) for folder in cohort_folders),
+        COHORTS_VARIABLE: os.pathsep.join([*(str(folder.resolve()) for folder in cohort_folders), *named]),
         "DAGSTER_HOME": str(data.dagster_home),
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "GX_ANALYTICS_ENABLED": "false",

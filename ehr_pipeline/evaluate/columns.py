@@ -11,9 +11,9 @@ import numpy as np
 from ehr_pipeline.evaluate.dependence import pairwise_correlation
 from ehr_pipeline.evaluate.encoding import Encoded, Encoding
 from ehr_pipeline.evaluate.marginals import Marginals
-from ehr_pipeline.evaluate.result import SMALL_CELL, ColumnComparison, CorrelationComparison
+from ehr_pipeline.evaluate.result import ColumnComparison, CorrelationComparison
 from ehr_pipeline.evaluate.smallcells import coarse_share, nice_edges, suppressed
-from ehr_pipeline.record import Column, Schema
+from ehr_pipeline.record import SMALL_CELL, Column, Schema
 
 MAX_SHOWN_LEVELS = 12
 OTHER = "other"

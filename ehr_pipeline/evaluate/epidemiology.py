@@ -10,8 +10,8 @@ import numpy as np
 
 from ehr_pipeline.evaluate.columns import level_name
 from ehr_pipeline.evaluate.encoding import Encoded, Encoding
-from ehr_pipeline.evaluate.result import SMALL_CELL, EpidemiologyRow
-from ehr_pipeline.record import Column, Schema
+from ehr_pipeline.evaluate.result import EpidemiologyRow
+from ehr_pipeline.record import SMALL_CELL, Column, Schema
 
 COMMON_LEVELS = 5
 

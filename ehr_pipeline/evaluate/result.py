@@ -10,8 +10,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SMALL_CELL = 11
-
 Verdict = Literal["passed", "failed", "diagnostic"]
 Dimension = Literal["fidelity", "utility", "privacy", "causal"]
 

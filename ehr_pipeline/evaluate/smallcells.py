@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ehr_pipeline.evaluate.result import SMALL_CELL
+from ehr_pipeline.record import SMALL_CELL
 
 MAX_BINS = 20
 MIN_BINS = 4

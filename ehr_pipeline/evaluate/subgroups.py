@@ -16,9 +16,10 @@ from ehr_pipeline.evaluate.encoding import Encoded, Encoding
 from ehr_pipeline.evaluate.intervals import auc_and_error
 from ehr_pipeline.evaluate.marginals import ks_distance
 from ehr_pipeline.evaluate.plan import Task
-from ehr_pipeline.evaluate.result import SMALL_CELL, Subgroup
+from ehr_pipeline.evaluate.result import Subgroup
 from ehr_pipeline.evaluate.smallcells import suppressed
 from ehr_pipeline.evaluate.utility import Predictions, Utility
+from ehr_pipeline.record import SMALL_CELL
 
 MAX_GROUPS = 12
 

@@ -22,7 +22,7 @@ from ehr_pipeline.evaluate.subgroups import Subgroups
 from ehr_pipeline.evaluate.two_sample import two_sample
 from ehr_pipeline.evaluate.verdicts import gate_by_null
 from ehr_pipeline.progress import Progress, Step, silent
-from ehr_pipeline.record import Schema, conform
+from ehr_pipeline.record import Schema, conform, shown_count
 
 PARTS = ("references", "distributions", "two-sample test", "prediction", "effects", "attacks", "subgroups")
 
@@ -132,8 +132,9 @@ def _warnings(
     n_train, n_holdout = (len(np.unique(tables[place].patient)) for place in ("train", "holdout"))
     least = plan.thresholds.min_patients
     if min(n_train, n_holdout) < least:
+        sides = f"{shown_count(n_train)} training and {shown_count(n_holdout)} holdout patients"
         found.append(
-            f"Only {n_train} training and {n_holdout} holdout patients. With fewer than {least} on either side "
+            f"Only {sides}. With fewer than {least} on either side "
             "neither closeness nor safety can be shown: every gate is failed, and all numbers are rough."
         )
     if left_out:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from ehr_pipeline.evaluate.result import Score
 from ehr_pipeline.evaluate.scoring import metric_of
 from ehr_pipeline.evaluate.thresholds import Thresholds
+from ehr_pipeline.record import shown_count
 
 GATED = ("c2st_auc", "correlation_error", "tstr_hgb")
 NULL_CANNOT_TELL = "independent columns or chance would pass as well: the data cannot tell here"
@@ -52,7 +53,10 @@ def decide(
     elif is_worse(score.name, score.value, limit):
         verdict = "failed"
     elif n_patients < thresholds.min_patients:
-        verdict, note = "failed", f"only {n_patients} patients on the smaller real side: so few cannot show it"
+        verdict, note = (
+            "failed",
+            f"only {shown_count(n_patients)} patients on the smaller real side: so few cannot show it",
+        )
     elif not control_is_caught:
         verdict, note = "failed", when_not
     return score.model_copy(update={"threshold": limit, "verdict": verdict, "note": note})

@@ -6,7 +6,16 @@ not: what the tables are and how they become events (`mimic/`).
 
 from ehr_pipeline.ingest.checks import CheckResult, check_tables
 from ehr_pipeline.ingest.connection import connect
-from ehr_pipeline.ingest.ingest import ingest
+from ehr_pipeline.ingest.ingest import ingest, known_sources
 from ehr_pipeline.ingest.summary import EventsSummary, IngestSummary, TableSummary
 
-__all__ = ["CheckResult", "EventsSummary", "IngestSummary", "TableSummary", "check_tables", "connect", "ingest"]
+__all__ = [
+    "CheckResult",
+    "EventsSummary",
+    "IngestSummary",
+    "TableSummary",
+    "check_tables",
+    "connect",
+    "ingest",
+    "known_sources",
+]

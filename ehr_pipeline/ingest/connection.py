@@ -14,7 +14,7 @@ import duckdb
 
 from ehr_pipeline import storage
 from ehr_pipeline.ingest.reading import plain_error, sql_text
-from ehr_pipeline.writing import TEMPORARY_PREFIX
+from ehr_pipeline.writing import own_prefix
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def connect(data: storage.DataFolder) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     path = storage.require(data.warehouse, "run `ehr-pipeline ingest` first")
     # An instance of its own: DuckDB would hand out an open instance of the same path, of the file before it.
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=data.root) as spill:
+    with tempfile.TemporaryDirectory(prefix=own_prefix(), dir=data.root) as spill:
         con = duckdb.connect(config=_settings(Path(spill)))
         try:
             con.execute(f"ATTACH {sql_text(path)} AS warehouse (READ_ONLY)")

@@ -24,6 +24,7 @@ from ehr_pipeline.ingest.stream import write_stream
 from ehr_pipeline.ingest.summary import EventsSummary, IngestSummary, TableSummary
 from ehr_pipeline.ingest.warehouse import fill
 from ehr_pipeline.progress import Progress, Step, silent
+from ehr_pipeline.record import EVENT_SCHEMA
 
 SMALL_FILE_BYTES = 1 << 20
 
@@ -55,6 +56,13 @@ def ingest(sources: Sequence[Path], data: storage.DataFolder, progress: Progress
         return known or _build(source, signature, data, progress)
 
 
+def known_sources(data: storage.DataFolder) -> list[Path]:
+    """The folders that the warehouse was read from; none where nothing was ingested yet."""
+    if not data.ingest_manifest.exists():
+        return []
+    return [Path(folder) for folder in storage.read_json(data.ingest_manifest).get("sources", [])]
+
+
 def _build(source: Source, signature: dict[str, Any], data: storage.DataFolder, progress: Progress) -> IngestSummary:
     with storage.scratch_folder(data.ingest_scratch) as scratch:
         database, events = scratch / data.warehouse.name, storage.private_folder(scratch / data.events.name)
@@ -64,7 +72,12 @@ def _build(source: Source, signature: dict[str, Any], data: storage.DataFolder, 
             stream = write_stream(con, events, progress)
         summary = IngestSummary(tables=tables, events=stream, notes=_notes(source, tables, stream, warnings))
         _publish(database, events, source.truth, data)
-    content = {"signature": signature, "outputs": _outputs(data), "summary": summary.model_dump(mode="json")}
+    content = {
+        "sources": [str(folder.resolve()) for folder in source.folders],
+        "signature": signature,
+        "outputs": _outputs(data),
+        "summary": summary.model_dump(mode="json"),
+    }
     storage.write_json(data.ingest_manifest, content)
     return summary
 
@@ -100,7 +113,7 @@ def _fingerprint(path: Path) -> list[Any]:
 @functools.cache
 def _code_digest() -> str:
     """Digest of the declarations and the code that make the outputs: another mapping makes other events."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(str(EVENT_SCHEMA).encode())
     for package in ("ehr_pipeline.mimic", "ehr_pipeline.ingest"):
         for file in sorted(resources.files(package).iterdir(), key=lambda file: file.name):
             if file.name.endswith((".py", ".yaml")):

@@ -43,6 +43,7 @@ class SourceFile:
 class Source:
     """What was found in the folders: one file per table, files that are no table, and the known truth if any."""
 
+    folders: tuple[Path, ...]
     files: tuple[SourceFile, ...]
     unread: tuple[Path, ...]
     truth: Path | None
@@ -81,7 +82,7 @@ def find_source(folders: Sequence[Path]) -> Source:
     files = [SourceFile(by_stem[stem], path, read_header(path, by_stem[stem])) for stem, path in found.items()]
     files.sort(key=lambda file: (not file.table.required, -file.path.stat().st_size))
     truths = [folder / TRUTH for folder in folders if (folder / TRUTH).is_file()]
-    return Source(tuple(files), tuple(unread), truths[0] if truths else None)
+    return Source(tuple(folders), tuple(files), tuple(unread), truths[0] if truths else None)
 
 
 def _candidates(folder: Path) -> list[Path]:

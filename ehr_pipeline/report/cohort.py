@@ -6,6 +6,7 @@ anything is shown.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,21 +74,27 @@ def report_cohort(
 
 
 def _generator(folder: CohortFolder, name: str) -> GeneratorFacts | None:
-    """A generator's findings; None where it has none, or they are about other tables than those that stand."""
+    """A generator's findings; None where it has none, or they are about other tables or another model than stand."""
     files = folder.generator(name)
     if not (files.scores.exists() and files.synthetic.exists() and files.sanity.exists()):
         return None
     evaluation = Evaluation.model_validate(read_json(files.scores))
     if any(evaluation.provenance.get(what) != digest for what, digest in data_hashes(folder, name).items()):
         return None
-    model = read_json(files.model / "model.json")
+    card = files.model / "model.json"
+    sanity = read_json(files.sanity)
+    if sanity["table_sha256"] != evaluation.provenance["synthetic_sha256"] or not card.exists():
+        return None
+    if sanity["drawn_with"].get("model_sha256") != sha256(card):
+        return None
+    model = read_json(card)
     return GeneratorFacts(
         name=name,
         title=GENERATORS[name].title,
         config=model["config"],
         evaluation=evaluation,
         history=model["history"],
-        sanity=read_json(files.sanity),
+        sanity=sanity,
         facts={fact: model[fact] for fact in ("device", "duration_s", "n_rows", "n_patients", "left_out")},
     )
 
@@ -100,7 +107,7 @@ def _cohort(data: DataFolder, definition: CohortDefinition) -> CohortFacts:
         title=definition.title,
         description=definition.description or "",
         definition=text,
-        definition_sha256=definition.fingerprint,
+        definition_sha256=hashlib.sha256(text.encode()).hexdigest(),
         n_patients=counts.n_patients,
         n_train=counts.n_train_patients,
         n_holdout=counts.n_holdout_patients,

@@ -30,7 +30,7 @@ class CohortFacts:
     name, title, description
         As the definition has them.
     definition
-        Text of the definition (YAML), shown word for word.
+        Text of the definition (YAML, defaults left out), shown as it is.
     definition_sha256
         Hex digest of that text.
     n_patients, n_train, n_holdout

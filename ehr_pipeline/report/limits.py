@@ -5,7 +5,7 @@ What belongs here: sentences. A sentence that depends on findings says on which.
 
 from __future__ import annotations
 
-from ehr_pipeline.evaluate.result import SMALL_CELL
+from ehr_pipeline.record import SMALL_CELL
 from ehr_pipeline.report.inputs import ReportInputs
 from ehr_pipeline.report.numbers import count
 from ehr_pipeline.report.smallcells import HIDDEN, is_small

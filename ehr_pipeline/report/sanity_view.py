@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr_pipeline.errors import DefinitionError
-from ehr_pipeline.evaluate.result import SMALL_CELL
+from ehr_pipeline.record import SMALL_CELL
 from ehr_pipeline.report.numbers import ABSENT, percent
 
 

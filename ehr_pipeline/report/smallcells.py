@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from ehr_pipeline.evaluate.result import SMALL_CELL, ColumnComparison, Evaluation, Subgroup
-from ehr_pipeline.record import Schema
+from ehr_pipeline.evaluate.result import ColumnComparison, Evaluation, Subgroup
+from ehr_pipeline.record import SMALL_CELL, Schema
 from ehr_pipeline.report.inputs import FlowStep
 
 HIDDEN = f"< {SMALL_CELL}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ehr_pipeline.evaluate.result import SMALL_CELL
+from ehr_pipeline.record import SMALL_CELL
 from ehr_pipeline.report import figures, metrics, svg, tables, verdicts
 from ehr_pipeline.report.inputs import GeneratorFacts, ReportInputs
 from ehr_pipeline.report.limits import CONTEXT_OF_USE, PROHIBITED_USES, limits, patients

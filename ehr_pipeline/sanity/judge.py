@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ehr_pipeline.evaluate.result import SMALL_CELL
+from ehr_pipeline.record import SMALL_CELL
 from ehr_pipeline.sanity.rules import Severity
 from ehr_pipeline.sanity.run import RuleResult
 

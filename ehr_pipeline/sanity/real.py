@@ -19,7 +19,7 @@ from ehr_pipeline.sanity.judge import JudgedRule, RealCount, judge_real
 from ehr_pipeline.sanity.rules import Rule, load_rules, rules_hash
 from ehr_pipeline.sanity.run import run_table_rules
 from ehr_pipeline.sanity.verdict import TableCheck, check_table
-from ehr_pipeline.storage import read_json, write_json
+from ehr_pipeline.storage import CohortFolder, read_json, read_parquet, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,15 @@ def check_cohort(
     )
     write_json(target, _as_dict(real, judged))
     return real
+
+
+def check_prepared(folder: CohortFolder) -> tuple[Schema, RealSanity]:
+    """Check a cohort's prepared table where it lies; one that is refused is removed, and its record stays."""
+    schema = Schema.model_validate(read_json(folder.schema, "prepare the cohort first"))
+    sanity = check_cohort(read_parquet(folder.prepared_table), schema, folder.sanity)
+    if not sanity.passed:
+        folder.prepared_table.unlink()
+    return schema, sanity
 
 
 def _as_dict(real: RealSanity, judged: Sequence[JudgedRule]) -> dict[str, Any]:

@@ -1,14 +1,19 @@
 """What a cohort's run promises: the whole chain in one run, gated, and nothing of a patient in Dagster's storage."""
 
+import shutil
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
+import ehr_pipeline.defs
 from ehr_pipeline.definitions import build_defs
 from ehr_pipeline.defs.resources import PipelineData
 from ehr_pipeline.storage import read_json
 
 from .conftest import MARKER
 
+DAGSTER_YAML = Path(ehr_pipeline.defs.__file__).with_name("dagster.yaml")
 EMPTY_COHORT = """
 title: Nobody
 index: admission
@@ -28,8 +33,10 @@ def run_cohort(data, cohort, instance, *, config=None, folders=()):
 
 @pytest.fixture
 def instance(tmp_path):
+    """The shipped instance: what it keeps is what is looked through."""
     (tmp_path / "home").mkdir()
-    with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as instance:
+    shutil.copyfile(DAGSTER_YAML, tmp_path / "home" / "dagster.yaml")
+    with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
         yield instance
 
 
@@ -65,8 +72,11 @@ def test_a_failing_cohort_is_a_failed_run_without_a_synthetic_table(data, instan
     assert "no patient" in failure.step_failure_data.user_failure_data.description.lower()
 
 
-def test_an_unexpected_error_passes_the_wall_without_its_text(instance, tmp_path):
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_an_unexpected_error_passes_the_wall_without_its_text(instance, tmp_path, monkeypatch, debug):
     from ehr_pipeline.defs.boundary import patient_safe
+
+    monkeypatch.setenv("EHR_PIPELINE_DEBUG", debug)
 
     @dg.asset
     def leaks():

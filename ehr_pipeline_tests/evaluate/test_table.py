@@ -6,9 +6,8 @@ import pytest
 
 from ehr_pipeline.evaluate.plan import EffectQuestion, EvaluationPlan, Task
 from ehr_pipeline.evaluate.references import prepare_references
-from ehr_pipeline.evaluate.result import SMALL_CELL
 from ehr_pipeline.evaluate.table import PARTS, evaluate_table
-from ehr_pipeline.record import Column, Schema, conform
+from ehr_pipeline.record import SMALL_CELL, Column, Schema, conform
 from ehr_pipeline_tests.evaluate.examples import PLAN, SCHEMA, patients, shuffled
 
 N_TRAIN, N_HOLDOUT = 1600, 1200

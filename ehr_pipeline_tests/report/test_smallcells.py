@@ -9,7 +9,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ehr_pipeline.evaluate.result import SMALL_CELL, ColumnComparison, EpidemiologyRow, Subgroup
+from ehr_pipeline.evaluate.result import ColumnComparison, EpidemiologyRow, Subgroup
+from ehr_pipeline.record import SMALL_CELL
 from ehr_pipeline.report.build import build_report
 from ehr_pipeline.report.inputs import FlowStep
 from ehr_pipeline.report.smallcells import hide_share, hide_small, shown_flow
