@@ -51,6 +51,14 @@ def test_a_hospital_is_simulated_ingested_and_not_read_twice(tmp_path):
     assert again.returncode == 0 and "unchanged" in again.stdout
 
 
+def test_own_cohorts_are_found_where_the_environment_says(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "title: Mine\nindex: admission\nwindow: {until: admission}\nfeatures: {age: {fact: age}}\n"
+    )
+    done = cli("cohorts", "--data", tmp_path / "data", EHR_PIPELINE_COHORTS=str(tmp_path))
+    assert done.returncode == 0 and "mine" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [

@@ -20,6 +20,7 @@ from ehr_pipeline.evaluate.plan import EffectQuestion, EvaluationPlan, Task
 from ehr_pipeline.evaluate.references import References, prepare_references
 from ehr_pipeline.evaluate.result import Evaluation
 from ehr_pipeline.evaluate.table import compared_schema, evaluate_table
+from ehr_pipeline.generators.train import require_present_data
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.record import Schema, conform
 from ehr_pipeline.storage import CohortFolder, DataFolder, read_json, read_parquet, sha256, write_text
@@ -42,12 +43,13 @@ def evaluate_cohort(
     Raises
     ------
     NotReady
-        The cohort is not prepared, or the generator has not sampled.
+        The cohort is not prepared, or the generator has not sampled from what the cohort holds now.
     """
     started = time.perf_counter()
     folder = data.cohort(definition.name)
     schema = Schema.model_validate(read_json(folder.schema, PREPARE_FIRST))
     synthetic = read_parquet(folder.generator(generator).synthetic, f"sample {generator} first")
+    require_present_data(folder, generator)
     hashes = data_hashes(folder, generator)
     plan = plan_of(definition, data)
     real = _real_tables(folder, schema, hashes["prepared_table_sha256"], hashes["split_sha256"])

@@ -16,9 +16,10 @@ import pandas as pd
 
 from ehr_pipeline.errors import NotReady
 from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
+from ehr_pipeline.generators.cohort_data import load_training_cohort
 from ehr_pipeline.generators.registry import generator_type
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.storage import GeneratorFolder, atomic_folder, read_json, write_json
+from ehr_pipeline.storage import CohortFolder, GeneratorFolder, atomic_folder, read_json, write_json
 
 VERSIONS_OF = ("ehr-pipeline", "numpy", "pandas", "torch")
 
@@ -107,6 +108,20 @@ def load_model(folder: GeneratorFolder) -> Generator:
         raise NotReady(f"{folder.root.name} has no model yet; train it first")
     name = read_json(folder.model / "model.json", "train the generator again")["generator"]
     return generator_type(name).load(folder.model)
+
+
+def require_present_data(folder: CohortFolder, generator: str) -> None:
+    """Make sure that the model was trained on what the cohort holds now, split included.
+
+    Raises
+    ------
+    NotReady
+        There is no model, or the table or the split has changed since; a holdout patient may have trained it.
+    """
+    files = folder.generator(generator)
+    card = read_json(files.model / "model.json", f"train {generator} first")
+    if card["data_fingerprint"] != data_fingerprint(load_training_cohort(folder)):
+        raise NotReady(f"{generator} was trained on other data than {folder.root.name} holds now; train it again")
 
 
 def data_fingerprint(cohort: TrainingCohort) -> str:

@@ -9,15 +9,14 @@ from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
 
-from ehr_pipeline.errors import CheckFailed, NotReady
-from ehr_pipeline.generators.cohort_data import load_training_cohort
+from ehr_pipeline.errors import CheckFailed
 from ehr_pipeline.generators.sampling import CHUNK_ROWS, draw_chunks
-from ehr_pipeline.generators.train import data_fingerprint, load_model
+from ehr_pipeline.generators.train import load_model, require_present_data
 from ehr_pipeline.progress import Progress, silent
 from ehr_pipeline.record import Schema
 from ehr_pipeline.sanity.real import RealSanity
 from ehr_pipeline.sanity.synthetic import SyntheticSanity, write_synthetic
-from ehr_pipeline.storage import CohortFolder, read_json, require, sha256
+from ehr_pipeline.storage import CohortFolder, require, sha256
 
 SMALLEST_CHUNK_ROWS = 1024
 
@@ -45,11 +44,10 @@ def sample_cohort(
     if not real.passed:
         raise CheckFailed(f"the prepared table of {folder.root.name} failed its checks: nothing is drawn from it")
     files = folder.generator(generator)
+    require_present_data(folder, generator)
     model = load_model(files)
-    model_card = read_json(files.model / "model.json")
-    if model_card["data_fingerprint"] != data_fingerprint(load_training_cohort(folder)):
-        raise NotReady(f"{generator} was trained on other data than {folder.root.name} holds now; train it again")
-    n_rows = rows or pq.read_metadata(require(folder.prepared_table, "prepare the cohort first")).num_rows
+    real_rows = pq.read_metadata(require(folder.prepared_table, "prepare the cohort first")).num_rows
+    n_rows = real_rows if rows is None else rows
     chunks = draw_chunks(model, seed, min(CHUNK_ROWS, max(SMALLEST_CHUNK_ROWS, n_rows)))
     drawn_with = {
         "seed": seed,

@@ -7,8 +7,17 @@ import dagster as dg
 import pytest
 
 import ehr_pipeline.defs
+from ehr_pipeline.cohort import build_cohort, load_definitions
 from ehr_pipeline.definitions import build_defs
 from ehr_pipeline.defs.resources import PipelineData
+from ehr_pipeline.errors import NotReady
+from ehr_pipeline.evaluate.cohort import evaluate_cohort
+from ehr_pipeline.generators.cohort_data import load_training_cohort
+from ehr_pipeline.generators.train import train
+from ehr_pipeline.ingest import known_sources
+from ehr_pipeline.prepare import prepare_cohort
+from ehr_pipeline.sanity.real import check_prepared
+from ehr_pipeline.sanity.sample import sample_cohort
 from ehr_pipeline.storage import read_json
 
 from .conftest import MARKER
@@ -63,6 +72,26 @@ def test_one_run_holds_the_whole_chain_and_no_patient(data, instance, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_model_of_another_split_is_neither_sampled_nor_judged(data, tmp_path):
+    """Else holdout patients who trained it would be attacked as if nobody had seen them."""
+    definition = load_definitions()["emergency"]
+    folder = data.cohort("emergency")
+    for salt in ("one", "two"):
+        salted = definition.model_copy(update={"split": definition.split.model_copy(update={"salt": salt})})
+        build_cohort(salted, data)
+        prepare_cohort(salted, data)
+        check_prepared(folder)
+        if salt == "one":
+            train("independent", load_training_cohort(folder), None, folder.generator("independent"))
+            sample_cohort(folder, "independent")
+            evaluate_cohort(data, salted, "independent")
+    with pytest.raises(NotReady, match="train it again"):
+        sample_cohort(folder, "independent")
+    with pytest.raises(NotReady, match="train it again"):
+        evaluate_cohort(data, salted, "independent")
+
+
+@pytest.mark.slow
 def test_a_failing_cohort_is_a_failed_run_without_a_synthetic_table(data, instance, tmp_path):
     (tmp_path / "nobody.yaml").write_text(EMPTY_COHORT)
     result = run_cohort(data, "nobody", instance, folders=[tmp_path])
@@ -70,6 +99,14 @@ def test_a_failing_cohort_is_a_failed_run_without_a_synthetic_table(data, instan
     assert not list(data.cohort("nobody").root.rglob("synthetic.parquet"))
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert "no patient" in failure.step_failure_data.user_failure_data.description.lower()
+
+
+def test_without_a_source_the_one_before_is_read_again(data, hospital, instance):
+    """Else a run that names a cohort alone would put a simulated hospital in the place of a real one."""
+    defs = build_defs(pipeline=PipelineData(root=str(data.root)))
+    assert defs.resolve_job_def("ingest").execute_in_process(instance=instance, raise_on_error=False).success
+    assert known_sources(data) == [hospital]
+    assert not data.simulated_source.exists()
 
 
 @pytest.mark.parametrize("debug", ["", "1"])
