@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ehr_pipeline.errors import OptionError
+from ehr_pipeline.errors import DefinitionError, OptionError
 from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.checkpoint import Checkpoint
 from ehr_pipeline.generators.codec import TableCodec
@@ -111,9 +111,19 @@ class CaseStudyVAE(Generator):
         *,
         checkpoint: Path | None = None,
     ) -> Self:
-        """Train on standardised numbers and 0/1 levels."""
+        """Train on standardised numbers and 0/1 levels.
+
+        Raises
+        ------
+        DefinitionError
+            There is one row, or one per step, of which batch normalisation makes nothing.
+        """
         if budget is not None:
             raise OptionError(f"{cls.name} has no private tier yet; leave the budget out")
+        if len(cohort.table) == 1:
+            raise DefinitionError("the case study's own variant (faithful) needs two rows or more; widen the cohort")
+        if config.batch_rows == 1:
+            raise DefinitionError("the case study's own variant (faithful) needs batch_rows of two or more; raise it")
         device = pick_device(config.device)
         codec = TableCodec.fit(cls.writable(cohort.schema), cohort.table, cohort.subject_id)
         numbers = codec.numbers(cohort.table)
@@ -131,7 +141,7 @@ class CaseStudyVAE(Generator):
         ):
             data = data_tensors(device, scaled, levels)
             network = cls._network(codec).to(device)
-            kept = Checkpoint.of(checkpoint, config, data) if checkpoint is not None else None
+            kept = Checkpoint.of(checkpoint, config, data, cohort.subject_id) if checkpoint is not None else None
             history = train_network(
                 network, data, cohort.subject_id, config, task=cls.title, progress=progress, checkpoint=kept
             )

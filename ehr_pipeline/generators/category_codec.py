@@ -3,9 +3,10 @@
 What belongs here: how a category becomes a level, and back. What does not: numbers (`number_codec.py`),
 dtypes and frames (`codec.py`).
 
-A level of the schema's public vocabulary stands for itself, however rare. Any other level stands for itself
-only if `minimum_patients` patients have it; the rest is pooled and comes back as `POOLED`, never as what it
-was. A pool of too few patients comes back as the most frequent level.
+A level stands for itself only if `minimum_patients` patients have it and it is in the schema's public
+vocabulary, if there is one; the rest is pooled and comes back as `POOLED`, never as what it was. A pool of too
+few patients, or one that the vocabulary does not have, comes back as the most frequent level. Missing is a level
+only if `minimum_patients` patients miss the value; else their gaps come back as the pool or the most frequent level.
 """
 
 from __future__ import annotations
@@ -53,20 +54,20 @@ class CategoryCodec:
         """Learn which of `values` (text, NaN where missing) may be drawn, and how often."""
         codes, seen = pd.factorize(values, sort=True)
         levels = np.asarray(seen, dtype=object)
-        if vocabulary is None:
-            stands = _patients_per_level(codes, subject_id, len(levels)) >= minimum_patients
-        else:
-            stands = np.isin(levels, np.array(vocabulary, dtype=object))
+        stands = _patients_per_level(codes, subject_id, len(levels)) >= minimum_patients
+        if vocabulary is not None:
+            stands &= np.isin(levels, np.array(vocabulary, dtype=object))
         names = levels[stands].tolist()
         in_pool = np.isin(codes, np.flatnonzero(~stands))
         pool_is_shared = len(np.unique(subject_id[in_pool])) >= minimum_patients
-        may_be_pooled = pool_is_shared if vocabulary is None else POOLED in vocabulary
-        if in_pool.any() and may_be_pooled and POOLED not in names:
+        may_be_pooled = pool_is_shared and (vocabulary is None or POOLED in vocabulary)
+        if may_be_pooled and POOLED not in names:
             names.append(POOLED)
         if not names and not may_miss:
             names = [vocabulary[0] if vocabulary else POOLED]
         # With no name left, every row is missing: nothing may be drawn as it was.
-        is_missing = (codes < 0) & may_miss if names else np.ones(len(codes), dtype=bool)
+        gaps_are_shared = len(np.unique(subject_id[codes < 0])) >= minimum_patients
+        is_missing = (codes < 0) & (may_miss and gaps_are_shared) if names else np.ones(len(codes), dtype=bool)
         level = pd.Index(names, dtype=object).get_indexer(values.astype(object))
         counts = np.bincount(level[(level >= 0) & ~is_missing], minlength=len(names))
         fallback = names.index(POOLED) if POOLED in names else int(counts.argmax()) if names else 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
 from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
@@ -96,7 +97,7 @@ class Checkpoint:
     folder
         Where it lies; replaced as a whole.
     fingerprint
-        What identifies data and config; a state of another training is not taken up.
+        What identifies data, patients and config; a state of another training is not taken up.
     every_s
         Seconds between two writings.
     """
@@ -107,11 +108,20 @@ class Checkpoint:
     _last_kept: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, folder: Path, config: BaseModel, data: tuple[Tensor, ...], every_s: float | None = None) -> Self:
-        """The checkpoint of a training of this config on these tensors."""
+    def of(
+        cls,
+        folder: Path,
+        config: BaseModel,
+        data: tuple[Tensor, ...],
+        subject_id: np.ndarray,
+        every_s: float | None = None,
+    ) -> Self:
+        """The checkpoint of a training of this config on these tensors, whose rows belong to `subject_id`."""
         digest = hashlib.sha256(config.model_dump_json().encode())
         for tensor in data:
             digest.update(tensor.cpu().numpy().tobytes())
+        # Which rows are of one patient decides who validates; what the patient is called does not.
+        digest.update(np.unique(subject_id, return_inverse=True)[1].astype(np.int64).tobytes())
         return cls(
             folder=folder, fingerprint=digest.hexdigest(), every_s=SECONDS_BETWEEN if every_s is None else every_s
         )

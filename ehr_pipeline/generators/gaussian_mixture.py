@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 BLOCK_ROWS = 16_384
+FEWEST_POINTS = 25.0
+"""A component with less weight than so many points is dropped: it would tell where a few of them lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +38,15 @@ class GaussianMixture:
         n_steps: int = 60,
         tolerance: float = 1e-3,
     ) -> Self:
-        """Expectation-maximisation from components spread over random points.
+        """Expectation-maximisation from components spread over random points; then light components are dropped.
 
         Parameters
         ----------
         points
             Float tensor of shape (n, d).
         n_components
-            Components at most; each keeps more than `d` points' worth of weight by a prior on its covariance.
+            Components at most. Each that stays has the weight of `FEWEST_POINTS` points or more, whoever's they are;
+            if none has, one component is fitted to all points.
         tolerance
             Stop once the mean log-likelihood rises by less than this in a step.
         """
@@ -52,7 +55,7 @@ class GaussianMixture:
         centre, scale = points.mean(0), points.std(0, correction=0).clamp_min(1e-6)
         points = (points - centre) / scale
         features = _features(points)
-        # One point's worth of a spherical prior keeps a small component's covariance regular.
+        # A spherical prior of d + 1 points keeps a small component's covariance regular; it adds no weight.
         prior = 0.05 * torch.eye(d, dtype=torch.float64, device=points.device)
         chosen = torch.randperm(n, generator=generator, device=points.device)[:n_components]
         mixture = cls(
@@ -67,6 +70,12 @@ class GaussianMixture:
             if log_likelihood - before < tolerance:
                 break
             before = log_likelihood
+        stays = mixture.weights * n >= FEWEST_POINTS
+        if stays.any():
+            weights = mixture.weights[stays] / mixture.weights[stays].sum()
+            mixture = cls(weights=weights, means=mixture.means[stays], factors=mixture.factors[stays])
+        else:
+            mixture = cls._maximise(features.sum(0, keepdim=True), n, d, prior)
         return cls(
             weights=mixture.weights, means=mixture.means * scale + centre, factors=mixture.factors * scale[:, None]
         )

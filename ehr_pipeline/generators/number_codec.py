@@ -9,7 +9,8 @@ quantile function is linear inside an interval and flat at a heavy value. A *lev
 neighbouring light ones: what a network predicts. Inside its level a value is drawn from the segments, so that
 a few dozen levels keep the marginal of a thousand segments, and no value is copied.
 
-No value is drawn beyond the one that `minimum_patients` patients reach, on either side.
+No value is drawn beyond the one that `minimum_patients` patients reach, on either side; with fewer than twice
+as many patients, none beyond the quartiles. Missing is a level only if `minimum_patients` patients miss the value.
 """
 
 from __future__ import annotations
@@ -82,10 +83,12 @@ class NumberCodec:
         """Learn the segments of `values` (float64, NaN where missing) of the patients `subject_id`.
 
         A value that fewer than `minimum_patients` patients have at all tells nothing: if the column may miss,
-        it is then missing throughout; else it is drawn from its public range, or is a round number.
+        it is then missing throughout; else it is drawn from its public range, or is 0 (or the bound next to it).
+        If fewer miss it, nobody does: `levels` reads their gaps as the middle level.
         """
         present = np.isfinite(values)
-        missing_share = float(1 - present.mean()) if may_miss and len(values) else 0.0
+        may_be_missing = may_miss and len(np.unique(subject_id[~present])) >= minimum_patients
+        missing_share = float(1 - present.mean()) if may_be_missing else 0.0
         numbers, patients = values[present], subject_id[present]
         if decimals is None and len(numbers):
             decimals = infer_decimals(numbers)
@@ -98,7 +101,7 @@ class NumberCodec:
                 segments = np.empty((0, 3))
                 missing_share = 1.0
             else:
-                segments = _uninformed(numbers, minimum, maximum, decimals)
+                segments = _uninformed(minimum, maximum, decimals)
         else:
             segments = learn_segments(numbers, patients, decimals, minimum_patients)
         lower, upper, mass = segments.T
@@ -228,13 +231,11 @@ def _bound_on_grid(bound: float | None, decimals: int | None, inward: Callable[[
     return float(np.round((inward(steps) if abs(steps - np.round(steps)) > 1e-6 else steps) / 10.0**decimals, decimals))
 
 
-def _uninformed(numbers: np.ndarray, minimum: float | None, maximum: float | None, decimals: int | None) -> np.ndarray:
-    """One segment for a column that too few patients have: its public range, else one digit of the mean."""
+def _uninformed(minimum: float | None, maximum: float | None, decimals: int | None) -> np.ndarray:
+    """One segment for a column that too few patients have: its public range, else 0 or the bound next to it."""
     if minimum is not None and maximum is not None:
         return as_segment(minimum, maximum, decimals)
-    mean = float(numbers.mean()) if len(numbers) else 0.0
-    value = round(mean, -int(np.floor(np.log10(abs(mean))))) if mean else 0.0
-    value = max(value, minimum) if minimum is not None else value
+    value = max(0.0, minimum) if minimum is not None else 0.0
     value = min(value, maximum) if maximum is not None else value
     return as_segment(value, value, decimals)
 

@@ -21,7 +21,8 @@ class _Piece:
     first: int
     end: int
     is_heavy: bool
-    n_patients: int
+    patients: set[int]
+    """All its patients; of many, as many as make it a segment."""
     mass: float
 
 
@@ -39,7 +40,9 @@ def learn_segments(
     decimals
         Resolution; an interval reaches half a grid step beyond its outermost values.
     minimum_patients
-        Each segment has at least so many patients, and so many reach beyond what can be drawn on either side.
+        Each segment has at least so many patients, and so many reach what can be drawn on either side. With fewer
+        than twice as many patients in all there is one segment, between the quartiles of the rows; these are
+        values of single patients (of five, the second and the fourth).
     """
     index, n_of_patients = _patient_index(patients)
     if n_of_patients < 2 * minimum_patients:
@@ -49,6 +52,7 @@ def learn_segments(
     low, high = _shared_extremes(numbers, index, n_of_patients, minimum_patients)
     inside = (values >= low) & (values <= high)
     below, above = float(n_rows[values < low].sum()), float(n_rows[values > high].sum())
+    piece_of_value = np.full(len(values), -1)
     values, n_rows, n_patients = values[inside], n_rows[inside], n_patients[inside]
 
     is_heavy = (n_patients >= minimum_patients) & (n_rows >= len(numbers) / (2 * N_SEGMENTS))
@@ -56,13 +60,14 @@ def learn_segments(
     bucket = np.searchsorted(_rank_grid(len(numbers), minimum_patients), middle_rank)
     starts = is_heavy | np.r_[True, is_heavy[:-1]] | np.r_[True, np.diff(bucket) > 0]
     first = np.flatnonzero(starts)
+    piece_of_value[inside] = np.cumsum(starts) - 1
     pieces = [
-        _Piece(first=start, end=end, is_heavy=heavy, n_patients=count, mass=rows)
-        for start, end, heavy, count, rows in zip(
+        _Piece(first=start, end=end, is_heavy=heavy, patients=some, mass=rows)
+        for start, end, heavy, some, rows in zip(
             first.tolist(),
             np.r_[first[1:], len(values)].tolist(),
             is_heavy[first].tolist(),
-            np.add.reduceat(n_patients, first).tolist(),
+            _some_patients(piece_of_value[inverse], index, len(first), minimum_patients),
             np.add.reduceat(n_rows, first).astype(np.float64).tolist(),
             strict=True,
         )
@@ -97,6 +102,18 @@ def _patients_per_value(inverse: np.ndarray, index: np.ndarray | None, n_rows: n
     return np.bincount(pairs, minlength=len(n_rows))
 
 
+def _some_patients(piece: np.ndarray, index: np.ndarray | None, n_pieces: int, most: int) -> list[set[int]]:
+    """Of each piece, its patients or `most` of them; `piece` is that of each row, -1 for none."""
+    rows = np.flatnonzero(piece >= 0)
+    patients = rows if index is None else index[rows]
+    distinct = np.unique(piece[rows] * len(piece) + patients)
+    starts = np.searchsorted(distinct, np.arange(n_pieces + 1) * len(piece))
+    return [
+        set((distinct[start : min(end, start + most)] % len(piece)).tolist())
+        for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
+    ]
+
+
 def _shared_extremes(
     numbers: np.ndarray, index: np.ndarray | None, n_of_patients: int, minimum_patients: int
 ) -> tuple[float, float]:
@@ -120,33 +137,38 @@ def _rank_grid(n: int, minimum_patients: int) -> np.ndarray:
 
 
 def _join_light(pieces: list[_Piece], minimum_patients: int) -> list[_Piece]:
-    """Join intervals with too few patients to the interval before them, or after."""
-    joined = [pieces[0]]
-    for piece in pieces[1:]:
-        before = joined[-1]
-        is_light = min(piece.n_patients, before.n_patients) < minimum_patients
-        if is_light and not piece.is_heavy and not before.is_heavy:
-            before.end = piece.end
-            before.n_patients += piece.n_patients
-            before.mass += piece.mass
-        else:
-            joined.append(piece)
-    return joined
+    """Join an interval with too few patients to those after it until it has enough; the last, to the one before."""
+    # Two passes: in the second, only the last interval before a heavy value (or the end) is still light.
+    for light_is_first in (True, False):
+        joined = [pieces[0]]
+        for piece in pieces[1:]:
+            before = joined[-1]
+            is_light = len((before if light_is_first else piece).patients) < minimum_patients
+            if is_light and not piece.is_heavy and not before.is_heavy:
+                before.end = piece.end
+                before.patients |= piece.patients
+                before.mass += piece.mass
+            else:
+                joined.append(piece)
+        pieces = joined
+    return pieces
 
 
 def _absorb_lone(pieces: list[_Piece], minimum_patients: int) -> list[_Piece]:
-    """Give an interval with too few patients, alone between heavy values, to the heavy value before it, or after."""
+    """Give an interval with too few patients, alone between heavy values, to the heavy value after it.
+
+    The last one goes to the heavy value before it: a codec reads each value into the first segment that reaches it.
+    """
     kept: list[_Piece] = []
     waiting = 0.0
     for piece in pieces:
-        if piece.is_heavy or piece.n_patients >= minimum_patients or len(pieces) == 1:
+        if piece.is_heavy or len(piece.patients) >= minimum_patients or len(pieces) == 1:
             piece.mass += waiting
             waiting = 0.0
             kept.append(piece)
-        elif kept:
-            kept[-1].mass += piece.mass
         else:
             waiting += piece.mass
+    kept[-1].mass += waiting
     return kept
 
 

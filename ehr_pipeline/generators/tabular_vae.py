@@ -183,7 +183,7 @@ class TabularVAE(Generator):
             data = data_tensors(device, codec.levels(cohort.table).astype(np.int32), codec.gaussian(cohort.table))
             beta = _beta(config, len(cohort.table))
             network = AutoencoderNetwork(codec, config, beta).to(device)
-            kept = Checkpoint.of(checkpoint, config, data) if checkpoint is not None else None
+            kept = Checkpoint.of(checkpoint, config, data, cohort.subject_id) if checkpoint is not None else None
             history = train_network(
                 network, data, cohort.subject_id, config, task=cls.title, progress=progress, checkpoint=kept
             )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from ehr_pipeline.generators.gaussian_mixture import GaussianMixture, _features
+from ehr_pipeline.generators.gaussian_mixture import FEWEST_POINTS, GaussianMixture, _features
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -42,6 +42,17 @@ def test_two_clusters_are_found_and_drawn():
     assert len(right) / len(drawn) == pytest.approx(0.25, abs=0.02)
     assert np.corrcoef(drawn[drawn[:, 0] <= 1].T)[0, 1] == pytest.approx(0.8, abs=0.03)
     assert right[:, 1].std() == pytest.approx(np.sqrt(2), abs=0.1)
+
+
+def test_no_component_sits_on_a_few_points():
+    cloud = torch.randn(500, 2, generator=generator(), dtype=torch.float64)
+    points = torch.cat([cloud, torch.tensor([[60.0, 60.0]], dtype=torch.float64)])
+    mixture = GaussianMixture.fit(points, 8, generator())
+    assert 1 < len(mixture.weights) < 8
+    assert (mixture.weights * len(points) >= FEWEST_POINTS).all()
+    assert float(mixture.weights.sum()) == pytest.approx(1.0)
+    single = GaussianMixture.fit(cloud[:20], 5, generator())
+    assert torch.allclose(single.means, cloud[:20].mean(0, keepdim=True))
 
 
 @pytest.mark.parametrize("points", [torch.zeros(50, 4), torch.randn(3, 8, generator=generator()), torch.ones(1, 2)])

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import ks_2samp
 from torch import nn
 
-from ehr_pipeline.errors import OptionError
+from ehr_pipeline.errors import DefinitionError, OptionError
 from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.configs import TabularVAEConfig
 from ehr_pipeline.generators.tabular_vae import AutoencoderNetwork, TabularVAE, _beta
@@ -95,3 +95,10 @@ def test_faithful_variant_collapses_as_the_case_study_does(cohort, tmp_path):
 def test_faithful_variant_runs_on_every_kind_of_column():
     faithful = TabularVAE.fit(mixed_cohort(100), TabularVAEConfig(updates=20, device="cpu", faithful=True))
     assert len(faithful.sample(30, seed=0)) == 30
+
+
+@pytest.mark.parametrize(("n", "batch_rows", "said"), [(1, 512, "two rows"), (40, 1, "batch_rows")])
+def test_faithful_variant_refuses_one_row_at_a_time_in_one_line(n, batch_rows, said):
+    config = TabularVAEConfig(updates=20, device="cpu", faithful=True, batch_rows=batch_rows)
+    with pytest.raises(DefinitionError, match=said):
+        TabularVAE.fit(mixed_cohort(n), config)

@@ -109,7 +109,7 @@ def test_interrupted_training_ends_as_if_it_had_not_been(tmp_path):
             raise Interrupted
 
     def kept() -> Checkpoint:
-        return Checkpoint.of(tmp_path / "checkpoint", CONFIG, line_data(), every_s=0.0)
+        return Checkpoint.of(tmp_path / "checkpoint", CONFIG, line_data(), np.arange(300), every_s=0.0)
 
     whole, whole_history = train_line()
     with pytest.raises(Interrupted):
@@ -123,17 +123,26 @@ def test_interrupted_training_ends_as_if_it_had_not_been(tmp_path):
 
 def test_checkpoint_of_other_data_or_settings_is_not_taken_up(tmp_path):
     folder = tmp_path / "checkpoint"
-    train_line(checkpoint=Checkpoint.of(folder, CONFIG, line_data(), every_s=0.0))
+    train_line(checkpoint=Checkpoint.of(folder, CONFIG, line_data(), np.arange(300), every_s=0.0))
     epochs: list[int] = []
-    other = Checkpoint.of(folder, CONFIG, line_data(200), every_s=1e9)
+    other = Checkpoint.of(folder, CONFIG, line_data(200), np.arange(200), every_s=1e9)
     train_line(progress=lambda step: epochs.append(step.done), checkpoint=other, data=line_data(200))
     assert epochs[0] == 1
     assert not folder.exists()
 
 
+def test_checkpoint_knows_which_rows_are_of_one_patient(tmp_path):
+    prints = [
+        Checkpoint.of(tmp_path, CONFIG, line_data(), subject_id).fingerprint
+        for subject_id in (np.arange(300), np.arange(300) // 2, np.arange(300) + 7)
+    ]
+    assert prints[0] != prints[1]
+    assert prints[0] == prints[2]
+
+
 def test_checkpoint_holds_tensors_and_json_and_no_pickle(tmp_path):
     folder = tmp_path / "checkpoint"
-    train_line(checkpoint=Checkpoint.of(folder, CONFIG, line_data(), every_s=0.0))
+    train_line(checkpoint=Checkpoint.of(folder, CONFIG, line_data(), np.arange(300), every_s=0.0))
     assert sorted(path.name for path in folder.iterdir()) == ["state.json", "state.safetensors"]
     assert set(json.loads((folder / "state.json").read_text())) == {"fingerprint", "history", "best_epoch"}
 
