@@ -27,7 +27,8 @@ def compare_columns(
 ) -> list[ColumnComparison]:
     """One comparison per compared column, in the schema's order.
 
-    Distances are those of the scores: `cut` (synthetic) and `floor` (fresh real) have equally many rows.
+    Distances are those of the scores: `cut` (synthetic) and `floor` (fresh real) have equally many rows. A
+    categorical column with a hidden real cell has none, since its distance would give the count back.
     """
     distances, divergences = (
         [measure(table) for table in (cut, floor)] for measure in (marginals.distances, marginals.divergences)
@@ -40,16 +41,21 @@ def compare_columns(
         number = encoding.names.index(column.name)
         is_number = column.name in encoding.continuous
         shown = _bins(tables, encoding, column) if is_number else _levels(tables, encoding, column)
+        measured: dict[str, float] = {}
+        if is_number or None not in shown["train"] + shown["holdout"]:
+            measured = {
+                "distance": distances[0][column.name],
+                "distance_floor": distances[1][column.name],
+                "divergence": divergences[0][column.name],
+                "divergence_floor": divergences[1][column.name],
+            }
         found.append(
             ColumnComparison(
                 name=column.name,
                 kind=column.kind,
                 unit="year" if column.kind == "time" else column.unit,
                 missing_share={place: coarse_share(gaps[:, number]) for place, gaps in missing.items()},
-                distance=distances[0][column.name],
-                distance_floor=distances[1][column.name],
-                divergence=divergences[0][column.name],
-                divergence_floor=divergences[1][column.name],
+                **measured,
                 **shown,
             )
         )
@@ -96,7 +102,7 @@ def level_name(level: object) -> str:
 
 
 def compare_correlations(tables: Three, encoding: Encoding, schema: Schema) -> CorrelationComparison | None:
-    """Pearson matrices over numbers and indicators of levels with at least `SMALL_CELL` training patients."""
+    """Pearson matrices over numbers and indicators of levels, each side with `SMALL_CELL` training patients or more."""
     names, chosen = [], []
     for column in schema.columns:
         if column.name in encoding.continuous:
@@ -124,10 +130,15 @@ def compare_correlations(tables: Three, encoding: Encoding, schema: Schema) -> C
 
 
 def _shown_codes(train: Encoded, encoding: Encoding, name: str) -> list[int]:
-    """Codes with enough training patients; of two levels the positive (or rarer) one stands for both."""
+    """Codes that enough training patients have and enough have not; of two levels one stands for both.
+
+    It is the positive (or rarer) one, and none where either level has too few patients.
+    """
     levels = encoding.levels[encoding.categorical.index(name)]
     counts = np.bincount(encoding.column(train, name), minlength=len(levels) + 2)[: len(levels)]
-    codes = [int(code) for code in np.flatnonzero(counts >= SMALL_CELL)[:MAX_SHOWN_LEVELS]]
-    if len(levels) == 2 and len(codes) == 2:
-        return [int(levels.get_loc(1.0))] if 1.0 in levels else codes[1:]
-    return codes
+    if len(levels) == 2:
+        if counts.min() < SMALL_CELL:
+            return []
+        return [int(levels.get_loc(1.0))] if 1.0 in levels else [1]
+    is_enough = (counts >= SMALL_CELL) & (len(train) - counts >= SMALL_CELL)
+    return [int(code) for code in np.flatnonzero(is_enough)[:MAX_SHOWN_LEVELS]]

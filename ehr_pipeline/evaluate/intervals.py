@@ -19,6 +19,7 @@ from scipy.stats import beta, rankdata
 from ehr_pipeline.evaluate.scoring import Reading
 
 REPLICATES = 100
+MIN_REPLICATES = 50
 MAX_BLOCKS = 100
 Z = 1.96
 
@@ -68,13 +69,16 @@ def shares(counts: np.ndarray) -> np.ndarray:
 
 
 def read(statistics: np.ndarray | None, note: str | None = None) -> Reading:
-    """A statistic [1 + n_replicates] as its value and, where there are replicates, its interval."""
+    """A statistic [1 + n_replicates] as its value and its interval.
+
+    There is no interval where fewer than `MIN_REPLICATES` replicates are finite.
+    """
     if statistics is None or not np.isfinite(statistics[0]):
         return Reading(None, note=note or "nothing to compare")
-    value, replicates = float(statistics[0]), statistics[1:]
-    if not len(replicates):
+    value, replicates = float(statistics[0]), statistics[1:][np.isfinite(statistics[1:])]
+    if len(replicates) < MIN_REPLICATES:
         return Reading(value, note=note)
-    return Reading(value, *around(value, float(np.nanstd(replicates))), note)
+    return Reading(value, *around(value, float(np.std(replicates))), note)
 
 
 def around(value: float, error: float, lowest: float = 0.0, highest: float = np.inf) -> tuple[float, float]:
@@ -92,11 +96,6 @@ def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, floa
     low = float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
     high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
     return low, high
-
-
-def upper_rate(hits: int, n: int, level: float) -> float:
-    """The rate below which the truth lies with this one-sided confidence; 1 where nothing was tried."""
-    return float(beta.ppf(level, hits + 1, n - hits)) if hits < n else 1.0
 
 
 def hanley_mcneil(auc: float, n: int, m: int) -> tuple[float, float]:

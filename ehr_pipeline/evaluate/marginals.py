@@ -43,8 +43,8 @@ class Marginals:
             **_mean_and_worst("ks", {name: distances[name] for name in encoding.continuous}),
             **_mean_and_worst("tvd", {name: distances[name] for name in encoding.categorical}),
             **_mean_and_worst("kl", divergences),
-            "mean_error": read(np.mean(means, axis=0) if means else None),
-            "std_error": read(np.mean(deviations, axis=0) if deviations else None),
+            "mean_error": read(_mean_of_columns(means)),
+            "std_error": read(_mean_of_columns(deviations)),
             "proportion_error": read(np.hstack(proportions).mean(axis=1) if any(p.size for p in proportions) else None),
             "missing_rate_error": read(np.abs(missing[0] - missing[1]).mean(axis=1) if encoding.names else None),
         }
@@ -86,16 +86,19 @@ class Marginals:
         return found
 
     def _moments(self, sides: Sides) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Errors of mean and of standard deviation [1 + n_replicates], per continuous column that varies."""
+        """Errors of mean and of standard deviation [1 + n_replicates], per continuous column that varies.
+
+        The unit is the deviation of the training column itself, not of its replicates: where few values are
+        present a replicate may have drawn equal ones, whose deviation is next to nothing.
+        """
         means, deviations = [], []
         for place in range(len(self.encoding.continuous)):
             (mean, deviation), (other_mean, other_deviation) = (
                 self._mean_and_deviation(t.numbers[:, place], place, resampling) for t, resampling in sides
             )
             if deviation[0] > 0 and np.isfinite(other_mean[0]):
-                scale = np.where(deviation > 0, deviation, np.nan)
-                means.append(np.abs(other_mean - mean) / scale)
-                deviations.append(np.abs(other_deviation / scale - 1))
+                means.append(np.abs(other_mean - mean) / deviation[0])
+                deviations.append(np.abs(other_deviation - deviation) / deviation[0])
         return means, deviations
 
     def _mean_and_deviation(
@@ -154,6 +157,15 @@ def _ks_replicates(columns: list[np.ndarray], resamplings: list[Resampling]) -> 
         counts = resampling.counts(place, len(grid) + 2)[1:, :-1]
         below.append(np.cumsum(shares(counts), axis=1))
     return np.abs(below[0] - below[1]).max(axis=1)
+
+
+def _mean_of_columns(columns: list[np.ndarray]) -> np.ndarray | None:
+    """Mean [1 + n_replicates] over the columns that have a value in a replicate; NaN where none has."""
+    if not columns:
+        return None
+    is_known = np.isfinite(columns)
+    n_known = is_known.sum(axis=0)
+    return np.where(n_known > 0, np.where(is_known, columns, 0).sum(axis=0) / np.maximum(n_known, 1), np.nan)
 
 
 def _mean_and_worst(name: str, found: dict[str, np.ndarray]) -> Readings:

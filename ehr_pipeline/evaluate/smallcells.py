@@ -17,15 +17,17 @@ ROWS_PER_BIN = 30
 
 
 def suppressed(counts: np.ndarray) -> list[int | None]:
-    """Counts with those under `SMALL_CELL` as None; with one patient or more alone hidden, the next goes too.
+    """Counts with those under `SMALL_CELL` as None; where these together are under it too, the next goes as well.
 
-    Otherwise the total, which is known, would give the one away.
+    Otherwise the total, which is known, would give them away.
 
     >>> suppressed(np.array([40, 3, 25]))
     [40, None, None]
+    >>> suppressed(np.array([40, 3, 0]))
+    [None, None, None]
     """
     hidden = counts < SMALL_CELL
-    if hidden.sum() == 1 and counts[hidden][0] > 0 and len(counts) > 1:
+    if 0 < counts[hidden].sum() < SMALL_CELL and not hidden.all():
         hidden[np.argmin(np.where(hidden, np.iinfo(np.int64).max, counts))] = True
     return [None if is_hidden else int(count) for count, is_hidden in zip(counts, hidden, strict=True)]
 

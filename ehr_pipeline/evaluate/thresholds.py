@@ -3,9 +3,11 @@
 What belongs here: limits and their reasons. How a verdict is reached from a limit lives in `verdicts.py`.
 
 A gate is only as good as its control. A fidelity or utility gate can pass only if its null (independent
-columns, or chance) fails it; a privacy gate only if its planted leak fails it. Where the control passes
-too, too few patients are there to tell, and the verdict is `failed`. So independent columns fail fidelity
-and utility at any size that can tell, and pass privacy at any size that can tell.
+columns, or chance) fails it; a privacy gate only if the twin with the planted leak fails that very gate. Where
+the control is inside the limit too, the gate cannot tell, and the verdict is `failed`; but where another gate of
+the same attack fails the twin, it is a diagnostic with a limit, which fails beyond it and never passes
+(membership_auc[all] is always one: 1 % of the patients move it by 0.01 at most). So independent columns
+fail fidelity and utility at any size that can tell, and pass privacy at any size that can tell.
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ class Thresholds:
                                                                          training data, averaged over patients
     membership_tpr_excess     membership_tpr_at_1%[all, isolated] and    the same for the few patients who
                               attribute_tpr_at_1%[COL] <= 0.01 + limit   stand out most, whom averages hide
-    copies_excess             exact_copies_train <= chance + limit       no more training rows come out than
-                                                                         holdout rows do by coincidence
+    copies_excess             exact_copies_train <= chance + limit       matches with training rows are no more
+                                                                         than their number beside the holdout's
+                                                                         explains
     chance_level              privacy limits                             an excess counts once it is above what
                                                                          chance gives at this size, 199 times
                                                                          in 200

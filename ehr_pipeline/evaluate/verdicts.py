@@ -2,13 +2,15 @@
 
 What belongs here: the rule. The limits and their reasons are in `thresholds.py`.
 
-A gate passes only if the score is within its limit, its control is outside (the null for fidelity and
-utility, the planted leak for privacy), and there are enough holdout patients to speak of at all.
+A gate passes only if the score is within its limit, its own control is outside (the null for fidelity and
+utility, the twin with the planted leak for privacy), and there are enough holdout patients to speak of at all.
+A gate whose control is inside is failed, with one exception: where another gate of the same attack catches the
+plant, it is a diagnostic with a limit, failed beyond it and never passed.
 """
 
 from __future__ import annotations
 
-from ehr_pipeline.evaluate.result import Score
+from ehr_pipeline.evaluate.result import Score, Verdict
 from ehr_pipeline.evaluate.scoring import metric_of
 from ehr_pipeline.evaluate.thresholds import Thresholds
 from ehr_pipeline.record import shown_count
@@ -45,8 +47,12 @@ def decide(
     when_not: str,
     thresholds: Thresholds,
     n_patients: int,
+    verdict_when_not: Verdict = "failed",
 ) -> Score:
-    """A score with its verdict; where the verdict is not about the value, the note is why (`when_not`, or too few)."""
+    """A score with its verdict; where the verdict is not about the value, the note is why (`when_not`, or too few).
+
+    `verdict_when_not` is the verdict of a value within its limit whose control is not caught.
+    """
     note, verdict = score.note, "passed"
     if score.value is None or limit is None:
         verdict, note = "failed", score.note or when_not
@@ -58,7 +64,7 @@ def decide(
             f"only {shown_count(n_patients)} patients on the smaller real side: so few cannot show it",
         )
     elif not control_is_caught:
-        verdict, note = "failed", when_not
+        verdict, note = verdict_when_not, when_not
     return score.model_copy(update={"threshold": limit, "verdict": verdict, "note": note})
 
 

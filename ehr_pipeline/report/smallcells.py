@@ -15,6 +15,8 @@ from ehr_pipeline.report.inputs import FlowStep
 
 HIDDEN = f"< {SMALL_CELL}"
 ROUNDED_TO = 10
+MEASURED = ("distance", "distance_floor", "divergence", "divergence_floor")
+"""Numbers of a column of levels from which a hidden count can be worked out."""
 
 
 def is_small(n: float | None) -> bool:
@@ -23,17 +25,25 @@ def is_small(n: float | None) -> bool:
 
 
 def hide_small(counts: Sequence[int | None]) -> list[int | None]:
-    """Counts of the cells of one table of known total: small ones hidden, and one more where only one would be.
+    """Counts of the cells of one table of known total: small ones hidden, and one more where they are few together.
+
+    The one more is the smallest that is not zero, since a zero would leave the sum of the hidden as it is; where
+    there is none, the whole table is of few and all of it is hidden.
 
     >>> hide_small([50, 3, 40, 20])
     [50, None, 40, None]
     >>> hide_small([50, 3, 4, 20])
+    [50, None, None, None]
+    >>> hide_small([50, 3, 9, 20])
     [50, None, None, 20]
     """
     hidden = [None if is_small(n) else n for n in counts]
-    if hidden.count(None) == 1 and None not in counts and len(hidden) > 1:
-        seen = [(n, place) for place, n in enumerate(hidden) if n is not None]
-        hidden[min(seen)[1]] = None
+    if None in counts or not is_small(sum(n for n in counts if is_small(n))):
+        return hidden
+    seen = [(n, place) for place, n in enumerate(hidden) if n]
+    if not seen:
+        return [None] * len(hidden)
+    hidden[min(seen)[1]] = None
     return hidden
 
 
@@ -96,10 +106,13 @@ def _hidden_labels(column: ColumnComparison, schema: Schema) -> set[str]:
 
 
 def _column(column: ColumnComparison, n_rows: dict[str, int]) -> ColumnComparison:
+    train, holdout = hide_small(column.train), hide_small(column.holdout)
+    gives_away = column.levels is not None and None in train + holdout
     return column.model_copy(
         update={
-            "train": hide_small(column.train),
-            "holdout": hide_small(column.holdout),
+            **(dict.fromkeys(MEASURED) if gives_away else {}),
+            "train": train,
+            "holdout": holdout,
             "missing_share": {
                 table: share if table == "synthetic" else hide_share(share, n_rows.get(table))
                 for table, share in column.missing_share.items()

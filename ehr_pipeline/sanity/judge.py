@@ -3,8 +3,9 @@
 What belongs here: limits, demotion and verdicts. Real counts under SMALL_CELL are hidden before anything else sees
 them, so a verdict from memory and one from `sanity.json` are the same.
 
-Real records are measured, not rejected. A HARD clinical rule that more than DEMOTION_RATE of them break is demoted:
-soft for the synthetic table, and a warning, because either the rule is too strict or the ingest is wrong. A HARD rule
+Real records are measured, not rejected. A HARD clinical rule that more than DEMOTION_RATE of them break, and at least
+SMALL_CELL of them, is demoted: soft for the synthetic table, and a warning, because either the rule is too strict or
+the ingest is wrong. Fewer are a few records' mistakes, which loosen nothing and are nobody's to read off. A HARD rule
 of form (a range, a level, a key of the schema) is never demoted: prepare has made it true, so a breach is a fault.
 """
 
@@ -41,15 +42,22 @@ class RealCount:
     is_demoted: bool
 
     @classmethod
-    def of(cls, result: RuleResult) -> RealCount:
-        """Hide what is small, remember whether the exact rate demotes the rule."""
+    def of(cls, result: RuleResult, n_rows: int | None = None) -> RealCount:
+        """Hide what is small, remember whether the exact counts demote the rule.
+
+        With `n_rows`, the rows of the table, a rule that all but 1 to SMALL_CELL - 1 of them were checked by counts as
+        checked on all: the difference would tell how few have a gap.
+        """
         rate = result.n_failed / result.n_checked if result.n_checked else 0.0
         is_of_patients = not result.rule.is_of_whole_table
+        n_checked = result.n_checked
+        if n_rows is not None and hide_small(n_rows - n_checked) is None and n_checked >= SMALL_CELL:
+            n_checked = n_rows
         return cls(
-            n_checked=hide_small(result.n_checked) if is_of_patients else result.n_checked,
+            n_checked=hide_small(n_checked) if is_of_patients else result.n_checked,
             n_failed=hide_small(result.n_failed) if is_of_patients else result.n_failed,
             could_run=result.could_run,
-            is_demoted=result.rule.may_be_demoted and rate > DEMOTION_RATE,
+            is_demoted=result.rule.may_be_demoted and rate > DEMOTION_RATE and result.n_failed >= SMALL_CELL,
         )
 
     @property

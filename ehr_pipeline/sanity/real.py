@@ -68,7 +68,7 @@ def check_cohort(
     real = RealSanity(
         rules_hash=rules_hash(rules),
         n_rows=len(prepared_table),
-        rules={result.key: RealCount.of(result) for result in results},
+        rules={result.key: RealCount.of(result, len(prepared_table)) for result in results},
         checks=tuple(checks),
     )
     write_json(target, _as_dict(real, judged))

@@ -94,6 +94,24 @@ def test_the_twin_has_one_percent_copies_of_the_most_isolated(panel, fresh):
     assert panel.copies.planted_value(suspect) == 0.01
 
 
+def test_a_long_table_has_no_more_planted_than_one_percent_of_the_training_rows(panel):
+    long = panel.people.encoding.encode(patients(20_000, 4))
+    suspect = plant(long, panel.people, np.random.default_rng(0))
+    assert len(suspect.planted) == 20
+    assert suspect.n_rows == 20_000
+    assert suspect.planted_share == 0.001
+
+
+def test_copies_of_training_rows_alone_fail_where_copies_of_both_pass():
+    _, (train, holdout, other) = encoded((7000, 1), (3000, 2), (9983, 3))
+    copies = Copies(train, holdout)
+    leaky = stack(other, train.take(np.arange(17)))
+    chance = stack(other, stack(train.take(np.arange(17)), holdout.take(np.arange(7))))
+    for table, is_refused in ((leaky, True), (chance, False)):
+        value = copies.readings(table)["exact_copies_train"].value
+        assert (value > copies.chance_limit(table, 0.995)) == is_refused
+
+
 def test_a_clean_table_passes_and_every_attack_finds_its_plant(panel, fresh):
     scores, attacks = assess(panel, fresh)
     assert {attack.name: attack.found_plant for attack in attacks} == {
@@ -101,15 +119,23 @@ def test_a_clean_table_passes_and_every_attack_finds_its_plant(panel, fresh):
         "membership": True,
         "attribute inference: sick": True,
     }
-    gated = {name: score.verdict for name, score in scores.items() if score.verdict != "diagnostic"}
-    assert set(gated.values()) == {"passed"}
-    assert set(gated) == {
-        "exact_copies_train",
-        "membership_auc[all]",
-        "membership_tpr_at_1%[all]",
-        "membership_tpr_at_1%[isolated]",
-        "attribute_tpr_at_1%[sick]",
+    assert {name: score.verdict for name, score in scores.items() if score.threshold is not None} == {
+        "exact_copies_train": "passed",
+        "membership_auc[all]": "diagnostic",
+        "membership_tpr_at_1%[all]": "diagnostic",
+        "membership_tpr_at_1%[isolated]": "passed",
+        "attribute_tpr_at_1%[sick]": "passed",
     }
+
+
+def test_a_gate_whose_own_plant_is_within_its_limit_can_fail_and_not_pass(panel, fresh):
+    average = "membership_auc[all]"
+    _, twin = panel.membership.attack_with_control(plant(fresh, panel.people, np.random.default_rng(0)))
+    clean, leaky = (assess(panel, table)[0][average] for table in (fresh, panel.people.train))
+    assert twin[average].value <= clean.threshold
+    assert clean.verdict == "diagnostic"
+    assert "hardly moves" in clean.note
+    assert leaky.verdict == "failed"
 
 
 def test_two_percent_copies_of_unusual_patients_fail(panel, fresh):

@@ -5,8 +5,16 @@ from sklearn.metrics import roc_auc_score
 
 from ehr_pipeline.evaluate.dependence import Dependence
 from ehr_pipeline.evaluate.encoding import Encoding
-from ehr_pipeline.evaluate.intervals import Resampling, auc_and_error, clopper_pearson, hanley_mcneil, quantile_interval
+from ehr_pipeline.evaluate.intervals import (
+    Resampling,
+    auc_and_error,
+    clopper_pearson,
+    hanley_mcneil,
+    quantile_interval,
+    read,
+)
 from ehr_pipeline.evaluate.marginals import Marginals
+from ehr_pipeline.evaluate.scoring import Reading
 from ehr_pipeline.record import Column, Schema
 
 
@@ -15,6 +23,12 @@ def test_the_first_replicate_is_the_table_itself():
     cells = np.arange(1000) % 3
     assert resampling.counts(cells, 3)[0].tolist() == [334, 333, 333]
     assert resampling.sums(np.ones((1000, 2)))[0].tolist() == [1000, 1000]
+
+
+def test_too_few_finite_replicates_give_no_interval():
+    replicates = np.where(np.arange(101) < 50, 1.0, np.nan)  # the value and 49 replicates
+    assert read(replicates) == Reading(1.0)
+    assert read(np.where(np.arange(101) < 51, 1.0, np.nan)) == Reading(1.0, 1.0, 1.0)
 
 
 def test_rows_of_one_patient_are_drawn_together():

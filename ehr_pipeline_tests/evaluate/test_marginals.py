@@ -41,6 +41,17 @@ def test_errors_of_means_and_deviations_are_in_training_units(readings):
     assert readings["std_error"].value == pytest.approx(abs((2 / 3) ** 0.5 / (5**0.5 / 2) - 1))
 
 
+@pytest.mark.parametrize("n_gone", [0, 1])
+def test_a_column_with_few_values_has_a_sound_interval_or_none(n_gone):
+    few = np.full(300, np.nan)
+    few[:5] = [1, 1, 1, 1, 2]
+    encoding, (train, other) = tables((few, ["a"] * 300), (np.where(np.arange(300) < 5 - n_gone, few, np.nan), "a"))
+    readings = Marginals(train, encoding, np.random.default_rng(0)).readings(other, np.random.default_rng(1))
+    for name in ("mean_error", "std_error"):
+        low, high = readings[name].low, readings[name].high
+        assert (low is None and high is None) or 0 <= low <= high < 10
+
+
 def test_missing_rates_are_compared_per_column(readings):
     # x: 0 against 1/4, c: 1/4 against 0
     assert readings["missing_rate_error"].value == pytest.approx(0.25)

@@ -23,8 +23,8 @@ COUNTS = st.lists(st.integers(0, 40), min_size=2, max_size=8)
 def test_small_counts_are_hidden_and_cannot_be_worked_out(counts):
     hidden = hide_small(counts)
     assert all(n is None or n == 0 or n >= SMALL_CELL for n in hidden)
-    if any(0 < n < SMALL_CELL for n in counts):
-        assert hidden.count(None) >= 2
+    together = sum(n for n, shown in zip(counts, hidden, strict=True) if shown is None)
+    assert together == 0 or together >= SMALL_CELL or set(hidden) == {None}
     assert hide_small(hidden) == hidden
 
 
@@ -55,6 +55,7 @@ def test_small_cells_left_by_an_earlier_stage_are_hidden_everywhere():
     column = ColumnComparison(
         name="sex", kind="categorical", levels=["F", "M", "X"], train=[2000, 1993, 7], holdout=[500, 496, 4],
         synthetic=[2000, 1990, 10], missing_share={"train": 0.00125, "holdout": 0.0, "synthetic": 0.5},
+        distance=0.00075, distance_floor=0.00225, divergence=0.001, divergence_floor=0.002,
     )  # fmt: skip
     group = Subgroup(column="sex", level="X", n_real=7, n_synthetic=20, share_ratio=2.86, scores={"ks_mean": 0.4321})
     evaluation = inputs.generators[0].evaluation.model_copy(update={"columns": [column], "subgroups": [group]})
@@ -64,6 +65,7 @@ def test_small_cells_left_by_an_earlier_stage_are_hidden_everywhere():
     )
     found = report.scores["generators"]["tabular_vae"]
     assert found["columns"][0]["train"] == [2000, None, None]
+    assert found["columns"][0]["distance"] is found["columns"][0]["divergence_floor"] is None
     assert found["columns"][0]["missing_share"]["train"] is None
     assert found["subgroups"][0]["n_real"] is None and found["subgroups"][0]["share_ratio"] is None
     assert found["facts"]["n_patients"] == "< 11"

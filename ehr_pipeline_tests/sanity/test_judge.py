@@ -46,6 +46,21 @@ def test_real_rate_above_a_thousandth_demotes_a_clinical_hard_rule():
     assert "ingest" in _real(above).note
 
 
+def test_a_few_real_records_demote_nothing_and_stop_nothing():
+    for n_failed in (1, 10):
+        judged = _real(_result(100, n_failed))
+        assert not RealCount.of(judged.result).is_demoted
+        assert (judged.verdict, judged.stops, judged.warns) == ("measured", False, False)
+    assert _synthetic(_result(1_000, 1), _result(100, 1)).stops
+    assert RealCount.of(_result(100, 11)).is_demoted
+
+
+def test_how_few_have_a_gap_does_not_follow_from_the_number_of_rows():
+    checked = [RealCount.of(_result(n, 0), 1_000).n_checked for n in (1_000, 999, 990, 989, 11, 3, 0)]
+    assert checked == [1_000, 1_000, 1_000, 989, 11, None, 0]
+    assert RealCount.of(_result(1, 0, grain="table"), 12).n_checked == 1
+
+
 def test_known_demotion_is_told_as_such():
     assert _real(_result(100, 50, demotion="known")).note == "known"
 

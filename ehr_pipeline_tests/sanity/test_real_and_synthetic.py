@@ -65,7 +65,7 @@ def test_small_real_counts_stand_nowhere_in_the_record(cohort):
         "n_failed": None,
         "rate": None,
         "could_run": True,
-        "is_demoted": True,
+        "is_demoted": False,
     }
     counts = [count for entry in content["rules"] for count in (entry["real"]["n_checked"], entry["real"]["n_failed"])]
     assert not [count for count in counts if count is not None and 0 < count < 11]

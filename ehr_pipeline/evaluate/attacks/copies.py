@@ -7,11 +7,12 @@ holdout, whom the generator never saw, say how many are chance.
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import nbinom
 
 from ehr_pipeline.evaluate.attacks.people import Suspect
 from ehr_pipeline.evaluate.attacks.space import row_keys
 from ehr_pipeline.evaluate.encoding import Encoded
-from ehr_pipeline.evaluate.intervals import clopper_pearson, upper_rate
+from ehr_pipeline.evaluate.intervals import clopper_pearson
 from ehr_pipeline.evaluate.scoring import Reading, Readings
 
 
@@ -42,17 +43,18 @@ class Copies:
         return float((kept + len(suspect.planted)) / max(suspect.n_rows, 1))
 
     def chance_limit(self, table: Encoded, level: float) -> float:
-        """The share of copies of training rows that chance explains, allowing for how few patients tell it.
+        """The share of copies of training rows that chance explains beside the table's matches with the holdout.
 
-        The larger of two upper bounds: holdout rows that fall on training rows, and synthetic rows that fall
-        on holdout rows, as many times as the training table is larger than the holdout.
+        By chance a match is with a training row as often as training rows are among all real rows, whatever the
+        number of matches: Binomial(matches, n_train / (n_train + n_holdout)). The limit is the largest number of
+        training matches that this test does not refuse at `level`, given the holdout matches: a quantile of the
+        negative binomial distribution.
         """
-        if not len(self.train) or not len(self.holdout):
+        if not len(self.train) or not len(self.holdout) or not len(table):
             return 1.0
-        fresh = int(np.isin(self.holdout, self.train).sum())
-        near = int(np.isin(row_keys(table), self.holdout).sum())
-        per_row = upper_rate(near, len(table), level) * max(len(self.train) / len(self.holdout), 1)
-        return min(max(upper_rate(fresh, len(self.holdout), level), per_row), 1.0)
+        n_holdout_hits = int(np.isin(row_keys(table), self.holdout).sum())
+        holdout_share = len(self.holdout) / (len(self.train) + len(self.holdout))
+        return min(float(nbinom.ppf(level, n_holdout_hits + 1, holdout_share)) / len(table), 1.0)
 
 
 def _share(rows: np.ndarray, real: np.ndarray) -> Reading:

@@ -88,6 +88,11 @@ class Suspect:
         """Rows of the table, and of its twin."""
         return len(self.kept) + len(self.replaced)
 
+    @property
+    def planted_share(self) -> float:
+        """Share of the twin's rows that are planted."""
+        return len(self.planted) / max(self.n_rows, 1)
+
 
 def gather(encoding: Encoding, train: Encoded, holdout: Encoded, rng: np.random.Generator) -> People:
     """Choose members and outsiders and measure isolation."""
@@ -128,13 +133,16 @@ def most_isolated_tenth(isolation: np.ndarray) -> np.ndarray:
 
 
 def plant(table: Encoded, people: People, rng: np.random.Generator) -> Suspect:
-    """A table whose twin has 1 % of its rows, at least one, replaced by copies of the most isolated patients.
+    """A table whose twin has rows replaced by copies of the most isolated patients.
 
+    They are as many as 1 % of the table's rows or of the training rows, whichever are fewer, and at least one:
+    a leak of 1 % of the patients stays one, however long the synthetic table is.
     Members and training rows not attacked are copied in proportion to their numbers, so that the control says
     what a leak of this size shows, not how many of it chance put among the attacked.
     """
     table = draw(table, MAX_SYNTHETIC, rng)
-    n_planted = min(max(round(PLANTED_SHARE * len(table)), 1), len(people.train), len(table))
+    n_fewer = min(len(table), len(people.train))
+    n_planted = min(max(round(PLANTED_SHARE * n_fewer), 1), n_fewer)
     n_members = round(n_planted * len(people.members) / max(len(people.train), 1))
     chosen = np.append(people.isolated_members[:n_members], people.isolated_others[: n_planted - n_members])
     return Suspect(
