@@ -59,7 +59,7 @@ def run(
     rows: Annotated[int | None, typer.Option(min=1, help="synthetic rows (default: as many as the cohort has)")] = None,
     seed: Seed = 0,
 ) -> None:
-    """Run the whole chain: ingest, then each cohort up to its validation report."""
+    """Ingest, then run each cohort up to its report."""
     from ehr_pipeline.defs.run import RunRequest, run_pipeline
 
     request = RunRequest(
@@ -97,7 +97,7 @@ def simulate(
 
 @app.command()
 def ingest(source: Source, data: Data = None) -> None:
-    """Read MIMIC-IV tables into the warehouse and write the event stream."""
+    """Read MIMIC-IV tables into warehouse and events."""
     from ehr_pipeline.ingest import ingest as ingest_sources
 
     folder = DataFolder.find(data)
@@ -120,7 +120,7 @@ def list_cohorts(cohorts: CohortFolders = None, data: Data = None) -> None:
 
 @app.command(name="generators")
 def list_generators() -> None:
-    """List the generators; a star marks those that run when none is named."""
+    """List the generators; * runs when none is named."""
     from ehr_pipeline.generators.registry import GENERATORS
 
     for name, entry in GENERATORS.items():
@@ -133,7 +133,7 @@ def ui(
     cohorts: CohortFolders = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="port on 127.0.0.1")] = 3000,
 ) -> None:
-    """Serve the Dagster UI with its daemon on loopback, over the data folder."""
+    """Serve the Dagster UI and daemon on loopback."""
     from ehr_pipeline.defs.run import serve
 
     raise typer.Exit(serve(DataFolder.find(data), tuple(cohorts or ()), port, say=_say))
