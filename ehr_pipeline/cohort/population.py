@@ -137,7 +137,7 @@ def _criteria(definition: CohortDefinition) -> list[Criterion]:
         criteria.append(Criterion(title=title, sql="list_contains(?, c.gender)", parameters=(list(population.sex),)))
     for asked, table, title in (
         (population.icu_stay, "icu_stays", "ICU stay in the admission"),
-        (population.ed_visit, "ed_visits", "emergency visit before the admission"),
+        (population.ed_visit, "ed_visits", "emergency visit that led to the admission"),
     ):
         if asked is not None:
             has = f"coalesce(c.hadm_id IN (SELECT hadm_id FROM {table} WHERE hadm_id IS NOT NULL), false)"

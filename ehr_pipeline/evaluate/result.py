@@ -23,8 +23,8 @@ class Score(_Record):
 
     `normalised` is (value - floor) / (null - floor): 0 as good as a fresh real sample, 1 no better than
     independent columns; None where the null is not clearly worse than the floor. `low` and `high` bound a
-    95 % interval over patients. A metric that cannot be computed has value None and says why in `note`;
-    if it has a threshold its verdict is `failed`.
+    95 % interval: over patients where it comes from the bootstrap, over rows where from a formula. A metric
+    that cannot be computed has value None and says why in `note`; if it has a threshold its verdict is `failed`.
     """
 
     name: str

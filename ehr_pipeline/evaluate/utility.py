@@ -2,7 +2,7 @@
 
 What belongs here: one prediction task at a time, learned by boosting and by a linear model from any table,
 tested on the real holdout. `tstr_hgb[TASK]` and `tstr_lr[TASK]` are AUROCs; their floor is TRTR and their
-null is chance. AUPRC and the calibration of the boosted model ride along as diagnostics.
+null is chance. AUPRC and the calibration of the linear model ride along as diagnostics.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def limits(inputs: ReportInputs) -> list[str]:
         "is internal.",
         "Synthetic rows are not new patients. Adding more of them makes intervals narrower, not conclusions truer; an "
         "analysis should be repeated on real records before anyone acts on it.",
-        f"Numbers of fewer than {SMALL_CELL} patients are hidden, with further cells where a hidden one could be "
+        f"Counts of fewer than {SMALL_CELL} patients are hidden, with further cells where a hidden one could be "
         "worked out. Rare groups are therefore judged least, and they are the easiest to recognise.",
         "One training run with one seed stands for each generator; another seed would give somewhat other numbers.",
     ]

@@ -64,7 +64,8 @@ def write_synthetic(
     """Draw `n` sane rows into `folder.synthetic`, and their record into `folder.sanity`, if the checks pass.
 
     A table that fails is never left there, nor is an older one: the answer then has `passed` False, or the error of
-    `draw_accepted` is raised. A process that dies leaves what was there before.
+    `draw_accepted` is raised. A process that dies leaves a whole table, old
+    or new, but it may have lost its record; the report then passes it over.
 
     Parameters
     ----------

@@ -6,13 +6,11 @@ What belongs here: counting whole records over joins. It informs; it blocks noth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import duckdb
 
-from ehr_pipeline.sanity.judge import JudgedRule, RealCount, judge_real
-from ehr_pipeline.sanity.real import rule_as_dict
-from ehr_pipeline.sanity.rules import Rule, load_rules, rules_hash
+from ehr_pipeline.sanity.judge import judge_real
+from ehr_pipeline.sanity.rules import Rule, load_rules
 from ehr_pipeline.sanity.run import RuleResult
 from ehr_pipeline.sanity.verdict import TableCheck
 
@@ -65,12 +63,3 @@ def check_warehouse(connection: duckdb.DuckDBPyConnection) -> TableCheck:
         counts={"rules": n_applicable, "rules_warned": len(demoted), "could_not_run": len(not_run)},
         description="; ".join(words) or f"{n_applicable} rules hold",
     )
-
-
-def warehouse_as_dict(results: Sequence[RuleResult]) -> dict[str, Any]:
-    """The results as plain JSON: verdicts of real records, counts of 1 to SMALL_CELL - 1 hidden."""
-    judged: list[JudgedRule] = judge_real(results)
-    return {
-        "rules_hash": rules_hash(tuple(result.rule for result in results)),
-        "rules": [rule_as_dict(one) | {"real": RealCount.of(one.result).as_dict()} for one in judged],
-    }

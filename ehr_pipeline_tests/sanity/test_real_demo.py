@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline.ingest import connect, ingest
-from ehr_pipeline.sanity.warehouse import check_warehouse, run_warehouse_rules, warehouse_as_dict
+from ehr_pipeline.sanity.judge import judge_real
+from ehr_pipeline.sanity.warehouse import check_warehouse, run_warehouse_rules
 from ehr_pipeline.storage import DataFolder
 
 DEMO = Path(__file__).parents[3] / "shared" / "data" / "mimic-iv-demo"
@@ -51,8 +52,8 @@ def test_rules_find_in_the_real_demo_what_was_measured_there(tmp_path):
     assert found == BROKEN
     checked = {key: result.n_checked for key, result in results.items()}
     assert [checked[key] for key in ("R02-lab", "R16", "R38", "R46", "R78")] == [107_727, 79_307, 14_356, 3_003, 275]
-    entries = warehouse_as_dict(list(results.values()))["rules"]
-    assert {entry["key"] for entry in entries if entry["verdict"] == "demoted"} == DEMOTED
-    assert not {entry["key"] for entry in entries if entry["verdict"] == "failed"}
+    judged = judge_real(results.values())
+    assert {one.result.key for one in judged if one.verdict == "demoted"} == DEMOTED
+    assert not [one for one in judged if one.verdict == "failed"]
     assert not informing.passed and not informing.blocking
     assert all(rule in informing.description for rule in DEMOTED)

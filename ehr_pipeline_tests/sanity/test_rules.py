@@ -11,9 +11,10 @@ from ehr_pipeline.clinical import load_items
 from ehr_pipeline.mimic.tables import tables
 from ehr_pipeline.record import Column, Schema, conform
 from ehr_pipeline.sanity.binding import BoundRule, bind
+from ehr_pipeline.sanity.judge import judge_real
 from ehr_pipeline.sanity.rules import CHECK_NAMES, Rule, TableForm, load_rules, rules_hash
 from ehr_pipeline.sanity.run import run_table_rules
-from ehr_pipeline.sanity.warehouse import run_warehouse_rules, warehouse_as_dict
+from ehr_pipeline.sanity.warehouse import run_warehouse_rules
 from ehr_pipeline_tests.sanity.examples import MEASURED, TABLE, WAREHOUSE
 
 RULES = {rule.id: rule for rule in load_rules()}
@@ -172,7 +173,7 @@ def test_every_warehouse_rule_runs_on_empty_tables_and_none_passes(warehouse):
     results = run_warehouse_rules(warehouse({}, *WAREHOUSE_RULES))
     assert len(results) == len(WAREHOUSE_RULES)
     assert all(result.could_run and not result.is_applicable for result in results)
-    assert {entry["verdict"] for entry in warehouse_as_dict(results)["rules"]} == {"not_applicable"}
+    assert {one.verdict for one in judge_real(results)} == {"not_applicable"}
 
 
 def test_rule_of_an_absent_table_is_not_applicable():
@@ -185,4 +186,4 @@ def test_warehouse_rule_with_broken_sql_could_not_run(warehouse):
     rule = RULES["R34"].model_copy(update={"warehouse": form})
     (result,) = run_warehouse_rules(warehouse({"chartevents": [{"itemid": 220045, "valuenum": 80}]}, "R34"), [rule])
     assert not result.could_run
-    assert warehouse_as_dict([result])["rules"][0]["verdict"] == "could_not_run"
+    assert judge_real([result])[0].verdict == "could_not_run"
