@@ -15,9 +15,9 @@ from typing import Annotated
 
 import typer
 
-from ehr_pipeline.errors import EhrPipelineError
+from ehr_pipeline.errors import EhrPipelineError, OptionError
 from ehr_pipeline.progress import shown
-from ehr_pipeline.storage import DataFolder
+from ehr_pipeline.storage import DataFolder, WhatIfFiles
 
 app = typer.Typer(
     name="ehr-pipeline",
@@ -34,6 +34,13 @@ Data = Annotated[
 Source = Annotated[list[str], typer.Option("--source", help="MIMIC-IV folder; repeat it for one that lies apart (ED)")]
 Cohorts = Annotated[list[str] | None, typer.Option("--cohort", help="cohort; repeat for more (default: all)")]
 CohortFolders = Annotated[list[Path] | None, typer.Option("--cohorts", help="folder with your own cohort files")]
+Conditions = Annotated[
+    list[str] | None, typer.Option("--condition", help="COLUMN=VALUE that every row has; repeat for more")
+]
+Balances = Annotated[
+    list[str] | None,
+    typer.Option("--balance", help="COLUMN, or COLUMN=LEVEL:SHARE,...; repeat for the cross of columns"),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="seed of simulation, training and sampling")]
 
 
@@ -108,6 +115,119 @@ def ingest(source: Source, data: Data = None) -> None:
     print(summary)
 
 
+@app.command(name="what-if")
+def what_if(
+    cohort: Annotated[str, typer.Option(help="cohort")],
+    generator: Annotated[str, typer.Option(help="generator, trained on that cohort")],
+    condition: Conditions = None,
+    balance: Balances = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="rows (default: as many as the cohort has)")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="seed of sampling")] = 0,
+    name: Annotated[str | None, typer.Option(help="keep it in the data folder under this name")] = None,
+    out: Annotated[Path | None, typer.Option(help="Parquet file to write instead; its record goes beside it")] = None,
+    data: Data = None,
+) -> None:
+    """Draw patients on request from a trained model."""
+    from ehr_pipeline.generators.balance import read_balance
+    from ehr_pipeline.generators.conditions import read_conditions
+    from ehr_pipeline.sanity.what_if import WhatIf, sample_what_if
+
+    if (name is None) == (out is None):
+        raise OptionError("say either --name, to keep it in the data folder, or --out FILE")
+    if out is not None and out.suffix != ".parquet":
+        raise OptionError("--out must end in .parquet")
+    folder = DataFolder.find(data).cohort(cohort)
+    files = folder.generator(generator).what_if(name) if name else WhatIfFiles(out.resolve())
+    asked = WhatIf(
+        conditions=read_conditions(condition or ()), balance=read_balance(balance or ()), rows=rows, seed=seed
+    )
+    with shown() as progress:
+        made = sample_what_if(folder, generator, asked, files, progress)
+    for part in made.parts:
+        _say(f"{part['n_rows']:,} rows, {part['acceptance_rate']:.2%} of the draws met: {_words(part['conditions'])}")
+    print(f"what-if    {made.files.table}")
+
+
+@app.command()
+def synthesize(
+    table: Annotated[Path, typer.Argument(help="CSV or Parquet file, one row per patient or visit")],
+    out: Annotated[Path, typer.Option(help="file to write: .csv, .tsv (either with .gz) or .parquet")],
+    generator: Annotated[str, typer.Option(help="see generators")] = "column_autoregressive",
+    rows: Annotated[int | None, typer.Option(min=1, help="rows (default: as many as the table has)")] = None,
+    schema: Annotated[Path | None, typer.Option(help="schema file; columns it leaves out are inferred")] = None,
+    condition: Conditions = None,
+    balance: Balances = None,
+    epsilon: Annotated[float | None, typer.Option(help="privacy budget per patient (default: none)")] = None,
+    delta: Annotated[float | None, typer.Option(help="chance that the budget does not hold (default: 1e-6)")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="seed of training and sampling")] = 0,
+) -> None:
+    """Learn any table and write a synthetic one like it."""
+    from ehr_pipeline.generators.balance import read_balance
+    from ehr_pipeline.generators.conditions import read_conditions
+    from ehr_pipeline.tables.synthesize import Request
+    from ehr_pipeline.tables.synthesize import synthesize as synthesize_table
+
+    request = Request(
+        table=table,
+        out=out,
+        generator=generator,
+        rows=rows,
+        schema=schema,
+        conditions=read_conditions(condition or ()),
+        balance=read_balance(balance or ()),
+        target_epsilon=epsilon,
+        delta=delta,
+        seed=seed,
+    )
+    with shown() as progress:
+        made = synthesize_table(request, progress, _say)
+    if condition or balance:
+        _say(f"{made.acceptance_rate:.2%} of the draws met what was asked")
+    print(f"{made.n_rows:,} rows  {made.out}")
+    print(f"schema  {made.schema}")
+
+
+@app.command()
+def evaluate(
+    real: Annotated[Path, typer.Option("--real", help="CSV or Parquet file that the synthetic rows were made from")],
+    synthetic: Annotated[Path, typer.Option("--synthetic", help="the synthetic rows")],
+    out: Annotated[Path, typer.Option("--out", help="folder for index.html and scores.json")],
+    holdout: Annotated[Path | None, typer.Option("--holdout", help="real rows of patients the maker never saw")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", help="COLUMN or COLUMN=LEVEL to predict; repeat for more")
+    ] = None,
+    treatment: Annotated[str | None, typer.Option("--treatment", help="column of two levels")] = None,
+    outcome: Annotated[str | None, typer.Option("--outcome", help="column of two levels it may change")] = None,
+    confounders: Annotated[str | None, typer.Option("--confounders", help="columns to adjust for: A,B,C")] = None,
+    true_log_odds: Annotated[
+        float | None, typer.Option("--true-log-odds", help="the treatment's true effect, if it is known")
+    ] = None,
+    schema: Annotated[Path | None, typer.Option("--schema", help="schema file of the real table")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="seed of folds, bootstrap and attacks")] = 0,
+) -> None:
+    """Judge a synthetic file beside the real one."""
+    from ehr_pipeline.evaluate.files import evaluate_files
+
+    with shown() as progress:
+        evaluation = evaluate_files(
+            real,
+            synthetic,
+            holdout,
+            tuple(target or ()),
+            treatment=treatment,
+            outcome=outcome,
+            confounders=tuple(name.strip() for name in (confounders or "").split(",") if name.strip()),
+            true_log_odds=true_log_odds,
+            schema=schema,
+            seed=seed,
+            out=out,
+            progress=progress,
+            say=_say,
+        )
+    print(evaluation)
+    print(out / "index.html")
+
+
 @app.command(name="cohorts")
 def list_cohorts(cohorts: CohortFolders = None, data: Data = None) -> None:
     """List the cohorts."""
@@ -142,6 +262,10 @@ def ui(
 def _say(line: str) -> None:
     """One line of what goes on, on stderr, so that stdout holds results alone."""
     print(line, file=sys.stderr, flush=True)
+
+
+def _words(conditions: dict[str, str]) -> str:
+    return ", ".join(f"{name} = {value or 'missing'}" for name, value in conditions.items()) or "no condition"
 
 
 def _complain(message: str) -> None:

@@ -18,6 +18,7 @@ from ehr_pipeline.defs.report import report_asset
 from ehr_pipeline.defs.resources import PipelineData
 from ehr_pipeline.defs.sample import synthetic_asset
 from ehr_pipeline.defs.train import model_asset
+from ehr_pipeline.defs.what_if import what_if_job
 from ehr_pipeline.generators.registry import GENERATORS, default_generators
 from ehr_pipeline.storage import DataFolder
 
@@ -47,7 +48,7 @@ def build_defs(*, pipeline: PipelineData | None = None) -> dg.Definitions:
     ingest, refresh_cohort, refresh_all = jobs(default_generators())
     return dg.Definitions(
         assets=assets,
-        jobs=[ingest, refresh_cohort, refresh_all],
+        jobs=[ingest, refresh_cohort, refresh_all, what_if_job(partitions)],
         schedules=[weekly(refresh_all, partitions)],
         sensors=[new_source_sensor(ingest)],
         resources={"pipeline": pipeline},

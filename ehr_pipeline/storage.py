@@ -33,6 +33,7 @@ __all__ = [
     "CohortFolder",
     "DataFolder",
     "GeneratorFolder",
+    "WhatIfFiles",
     "atomic_file",
     "atomic_folder",
     "check_name",
@@ -66,6 +67,18 @@ def check_name(name: str, what: str) -> str:
 
 
 @dataclass(frozen=True)
+class WhatIfFiles:
+    """What one what-if cohort leaves: `cohorts/<cohort>/<generator>/what_if/<name>.*`, or where the user says."""
+
+    table: Path
+
+    @property
+    def record(self) -> Path:
+        """Conditions, balance, acceptance rates, rules and model of the table, beside it."""
+        return self.table.with_suffix(".json")
+
+
+@dataclass(frozen=True)
 class GeneratorFolder:
     """What one generator leaves for one cohort: `cohorts/<cohort>/<generator>/`."""
 
@@ -95,6 +108,10 @@ class GeneratorFolder:
     def scores(self) -> Path:
         """Scores of the synthetic table, each with interval, floor and null."""
         return self.root / "scores.json"
+
+    def what_if(self, name: str) -> WhatIfFiles:
+        """Files of one what-if cohort; the ordinary synthetic table stands apart from them."""
+        return WhatIfFiles(self.root / "what_if" / f"{check_name(name, 'what-if cohort')}.parquet")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "ehr_pipeline"
-STAGES = ("ingest", "cohort", "prepare", "generators", "sanity", "evaluate", "report", "mimic", "clinical", "simulate")
+STAGES = (
+    "ingest", "cohort", "prepare", "generators", "sanity", "evaluate", "report", "mimic",
+    "clinical", "simulate", "tables",
+)  # fmt: skip
 SOURCES = sorted(LIBRARY.rglob("*.py"))
 PURE = [path for path in SOURCES if path.relative_to(LIBRARY).parts[0] not in ("defs", "definitions.py", "cli.py")]
 

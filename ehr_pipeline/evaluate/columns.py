@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ehr_pipeline.evaluate.dependence import pairwise_correlation
+from ehr_pipeline.evaluate.correlation import pairwise_correlation
 from ehr_pipeline.evaluate.encoding import Encoded, Encoding
 from ehr_pipeline.evaluate.marginals import Marginals
 from ehr_pipeline.evaluate.result import ColumnComparison, CorrelationComparison

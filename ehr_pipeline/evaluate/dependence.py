@@ -1,16 +1,16 @@
 """How well a table keeps what its columns know of each other.
 
-What belongs here: correlations, joint cells of two and three columns, joint missingness. What does not:
-single columns (`marginals.py`), classifiers (`two_sample.py`).
+What belongs here: errors of correlations (`correlation.py` computes them), joint cells of two and three columns, joint
+missingness. What does not: single columns (`marginals.py`), classifiers (`two_sample.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 
+from ehr_pipeline.evaluate.correlation import correlation_chunks
 from ehr_pipeline.evaluate.encoding import Encoded, Encoding
 from ehr_pipeline.evaluate.intervals import Resampling, read, shares
 from ehr_pipeline.evaluate.marginals import Sides, total_variation
@@ -18,8 +18,9 @@ from ehr_pipeline.evaluate.scoring import Readings
 
 MIN_LEVEL_SHARE = 0.01
 N_TRIPLES = 50
+MAX_JOINT_COLUMNS = 150
+"""Of a wider table the joint cells of this many columns are counted, drawn by the seed: pairs grow with the square."""
 DENSE_CELLS = 50_000
-CHUNK_NUMBERS = 4_000_000
 
 
 class Dependence:
@@ -32,9 +33,11 @@ class Dependence:
         self.resampling = Resampling(train.patient, rng)
         self.cells, self.sizes = encoding.cells(train)
         self.frequent = self._frequent_codes()
-        n_columns = len(encoding.names)
-        self.pairs = list(combinations(range(n_columns), 2))
-        triples = list(combinations(range(n_columns), 3))
+        columns = range(len(encoding.names))
+        if len(columns) > MAX_JOINT_COLUMNS:
+            columns = np.sort(np.random.default_rng(seed).permutation(len(columns))[:MAX_JOINT_COLUMNS]).tolist()
+        self.pairs = list(combinations(columns, 2))
+        triples = list(combinations(columns, 3))
         chosen = np.random.default_rng(seed).permutation(len(triples))[:N_TRIPLES]
         self.triples = [triples[place] for place in chosen]
 
@@ -111,7 +114,7 @@ class Dependence:
 
     def _correlation_error(self, sides: Sides) -> np.ndarray | None:
         """Mean absolute error [1 + n_replicates] of correlations above the diagonal; None for one column."""
-        streams = [_correlation_chunks(self.indicators(table), resampling) for table, resampling in sides]
+        streams = [correlation_chunks(self.indicators(table), resampling) for table, resampling in sides]
         total, n_pairs = np.zeros(len(sides[0][1].weights)), 0
         for (first, real), (_, other) in zip(*streams, strict=True):
             rows, columns = np.indices(real.shape[1:])
@@ -119,45 +122,3 @@ class Dependence:
             total += np.abs(real - other)[:, upper].sum(axis=1)
             n_pairs += int(upper.sum())
         return total / n_pairs if n_pairs else None
-
-
-def pairwise_correlation(x: np.ndarray) -> np.ndarray:
-    """Pearson correlations [p, p] of x [n, p] over the rows where both are present.
-
-    0 where a pair is undefined: a constant column, or no row in common.
-    """
-    chunks = [found[0] for _, found in _correlation_chunks(x, Resampling(np.arange(len(x)), None))]
-    return np.vstack(chunks) if chunks else np.empty((0, 0))
-
-
-def _correlation_chunks(x: np.ndarray, resampling: Resampling) -> Iterator[tuple[int, np.ndarray]]:
-    """Correlation matrices, a few of their rows at a time: (first row, [1 + n_replicates, rows, p])."""
-    present, standard = (~np.isnan(x)).astype(float), _standardised(x)
-    order = np.argsort(resampling.block, kind="stable")
-    bounds = np.searchsorted(resampling.block[order], np.arange(resampling.n_blocks + 1))
-    blocks = [order[start:stop] for start, stop in pairwise(bounds)]
-
-    def sums(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Sums of products [1 + n_replicates, columns of a, columns of b]."""
-        return np.tensordot(resampling.weights, np.stack([a[block].T @ b[block] for block in blocks]), axes=1)
-
-    n_columns = x.shape[1]
-    step = max(1, CHUNK_NUMBERS // (max(n_columns, 1) * len(resampling.weights)))
-    for first in range(0, n_columns, step):
-        rows = slice(first, first + step)
-        n = sums(present[:, rows], present)
-        sum_a, sum_b = sums(standard[:, rows], present), sums(present[:, rows], standard)
-        variance_a = n * sums(standard[:, rows] ** 2, present) - sum_a**2
-        variance_b = n * sums(present[:, rows], standard**2) - sum_b**2
-        varies = (variance_a > 1e-9 * n**2) & (variance_b > 1e-9 * n**2)
-        scale = np.sqrt(np.where(varies, variance_a * variance_b, 1))
-        yield first, np.where(varies, (n * sums(standard[:, rows], standard) - sum_a * sum_b) / scale, 0)
-
-
-def _standardised(x: np.ndarray) -> np.ndarray:
-    """Columns with mean 0 and variance 1 over present values, missing at 0: keeps sums of products exact."""
-    present = ~np.isnan(x)
-    n = np.maximum(present.sum(axis=0), 1)
-    centred = np.where(present, x - np.where(present, x, 0).sum(axis=0) / n, 0)
-    spread = np.sqrt((centred**2).sum(axis=0) / n)
-    return centred / np.where(spread > 0, spread, 1)

@@ -139,8 +139,8 @@ class Encoding:
         ]
         pooled = [self._pooled(table, place) for place in range(len(self.categorical))]
         sizes = [len(edges) + 2 for edges in self.edges] + [self._pooled_size(levels) for levels in self.levels]
-        cells = np.column_stack(binned + pooled) if sizes else np.empty((len(table), 0))
-        return cells.astype(np.int64), np.array(sizes, dtype=np.int64)
+        by_column = np.array(binned + pooled, dtype=np.int64).reshape(len(sizes), len(table))
+        return by_column.T, np.array(sizes, dtype=np.int64)  # a column lies in one piece: metrics read column by column
 
     def features(self, table: Encoded, skip: Collection[str] = ()) -> tuple[np.ndarray, np.ndarray]:
         """What trees read: numbers and pooled codes float32 [n, p], and which of them are categories bool [p]."""

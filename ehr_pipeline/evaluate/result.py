@@ -160,4 +160,10 @@ class Evaluation(_Record):
     n_rows: dict[str, int] = Field(description="train, holdout, synthetic, compared (equal sizes)")
     left_out: list[str] = Field([], description="real columns not compared: absent in the synthetic table, text, ids")
     warnings: list[str] = Field([], description="what a reader must know before trusting the numbers, in plain words")
+    not_judged: dict[Dimension, str] = Field({}, description="dimensions that these tables cannot pass, and why")
     provenance: dict[str, Any] = Field({}, description="hashes, seeds, versions; filled by the caller")
+
+    def __str__(self) -> str:
+        from ehr_pipeline.evaluate.printed import printed
+
+        return printed(self)

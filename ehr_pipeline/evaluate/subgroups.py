@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehr_pipeline.evaluate.columns import Three, level_name
-from ehr_pipeline.evaluate.dependence import pairwise_correlation
+from ehr_pipeline.evaluate.correlation import pairwise_correlation
 from ehr_pipeline.evaluate.encoding import Encoded, Encoding
 from ehr_pipeline.evaluate.intervals import auc_and_error
 from ehr_pipeline.evaluate.marginals import ks_distance

@@ -20,6 +20,7 @@ from ehr_pipeline.evaluate.result import Evaluation, Score
 from ehr_pipeline.evaluate.scoring import assemble
 from ehr_pipeline.evaluate.subgroups import Subgroups
 from ehr_pipeline.evaluate.two_sample import two_sample
+from ehr_pipeline.evaluate.unheld import unjudged
 from ehr_pipeline.evaluate.verdicts import gate_by_null
 from ehr_pipeline.progress import Progress, Step, silent
 from ehr_pipeline.record import Schema, conform, shown_count
@@ -44,6 +45,7 @@ def evaluate_table(
     train_subject_id: np.ndarray | None = None,
     holdout_subject_id: np.ndarray | None = None,
     references: References | None = None,
+    is_holdout_unseen: bool = True,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a synthetic table against the real one, between floor and null, and attack it.
@@ -61,6 +63,8 @@ def evaluate_table(
     references
         From `prepare_references`, shared between the generators of one cohort. Used where they were made
         from the same tables, plan and seed; else computed here.
+    is_holdout_unseen
+        Whether the generator never saw the holdout's patients. If it did, privacy and utility are not judged.
 
     Raises
     ------
@@ -98,13 +102,16 @@ def evaluate_table(
     scores = assemble(readings, references.floor, references.null)
     scores = gate_by_null(scores, plan.thresholds, references.panel.n_patients)
     privacy, attacks = references.panel.assess(references.panel.people.encoding.encode(made), plan.thresholds, rng)
+    scores, not_judged = scores | privacy, {}
+    if not is_holdout_unseen:
+        (scores, not_judged), attacks = unjudged(scores), []
     tell()
     tables = {"train": references.train, "holdout": references.holdout, "synthetic": whole}
     groups = Subgroups(tables, encoding, references.utility, trained, references.trained_on_real)
     found_groups = groups.of(_group_columns(plan, compared))
     tell()
     return Evaluation(
-        scores=scores | privacy,
+        scores=scores,
         columns=compare_columns(tables, encoding, compared, references.marginals, cut=cut, floor=references.fresh),
         correlation=compare_correlations(tables, encoding, compared),
         two_sample=[t.curve for t in (told, references.two_sample_floor) if t.curve],
@@ -115,7 +122,8 @@ def evaluate_table(
         effect=effect,
         n_rows={**{place: len(table) for place, table in tables.items()}, "compared": references.size},
         left_out=left_out,
-        warnings=_warnings(tables, plan, left_out, scores | privacy),
+        warnings=_warnings(tables, plan, left_out, scores),
+        not_judged=not_judged,
     )
 
 

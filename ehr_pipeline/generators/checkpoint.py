@@ -43,13 +43,16 @@ class TrainingState:
         """Epochs done."""
         return len(self.history)
 
-    def end_epoch(self, record: dict[str, float]) -> None:
-        """Add the record of an epoch, and keep the weights if none were better (or nothing validates)."""
+    def end_epoch(self, record: dict[str, float], *, is_best: bool = False) -> None:
+        """Add the record of an epoch, and keep the weights if they are said to be best, or none were better.
+
+        Where nothing validates, the last are the best.
+        """
         self.history.append(record)
         best = (
             self.history[self.best_epoch - 1].get("validation_loss", float("inf")) if self.best_epoch else float("inf")
         )
-        if record.get("validation_loss", -float("inf")) < best:
+        if is_best or record.get("validation_loss", -float("inf")) < best:
             self.best_epoch = self.epoch
             self.best_weights = {name: weight.clone() for name, weight in self.network.state_dict().items()}
 

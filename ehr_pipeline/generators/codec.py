@@ -127,9 +127,21 @@ class TableCodec:
             return codec.levels(_numbers(values, self.time_steps_s[k]))
         return codec.levels(_as_text(values, self.schema.columns[k]))
 
+    def column_numbers(self, k: int, values: pd.Series) -> np.ndarray:
+        """Values of the k-th column, one of numbers or times, as its codec has them: float64 of shape (n,)."""
+        return _numbers(values, self.time_steps_s[k])
+
     def levels(self, table: pd.DataFrame) -> np.ndarray:
         """The levels of a table: int64 of shape (n, d)."""
         levels = np.empty((len(table), len(self.columns)), dtype=np.int64)
+        for k, name in enumerate(self.schema.names):
+            levels[:, k] = self.column_levels(k, table[name])
+        return levels
+
+    def small_levels(self, table: pd.DataFrame) -> np.ndarray:
+        """The levels of a table in the smallest integers that hold them: shape (n, d), column by column in memory."""
+        dtype = np.uint8 if max(self.n_levels) <= 256 else np.int16 if max(self.n_levels) <= 2**15 else np.int32
+        levels = np.empty((len(table), len(self.columns)), dtype=dtype)
         for k, name in enumerate(self.schema.names):
             levels[:, k] = self.column_levels(k, table[name])
         return levels

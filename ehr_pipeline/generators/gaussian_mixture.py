@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 BLOCK_ROWS = 16_384
-FEWEST_POINTS = 25.0
-"""A component with less weight than so many points is dropped: it would tell where a few of them lie."""
+FEWEST_PATIENTS = 25.0
+"""A component that fewer patients share is dropped: it would tell where a few of them lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class GaussianMixture:
     def fit(
         cls,
         points: Tensor,
+        patients: Tensor,
         n_components: int,
         generator: torch.Generator,
         *,
@@ -44,9 +45,11 @@ class GaussianMixture:
         ----------
         points
             Float tensor of shape (n, d).
+        patients
+            Whose each point is, from 0 on: int64 of shape (n,).
         n_components
-            Components at most. Each that stays has the weight of `FEWEST_POINTS` points or more, whoever's they are;
-            if none has, one component is fitted to all points.
+            Components at most. Each that stays is shared by `FEWEST_PATIENTS` patients or more, however many points
+            each has; if none is, one component is fitted to all points.
         tolerance
             Stop once the mean log-likelihood rises by less than this in a step.
         """
@@ -70,7 +73,7 @@ class GaussianMixture:
             if log_likelihood - before < tolerance:
                 break
             before = log_likelihood
-        stays = mixture.weights * n >= FEWEST_POINTS
+        stays = mixture._shared_by(features, patients) >= FEWEST_PATIENTS
         if stays.any():
             weights = mixture.weights[stays] / mixture.weights[stays].sum()
             mixture = cls(weights=weights, means=mixture.means[stays], factors=mixture.factors[stays])
@@ -99,6 +102,14 @@ class GaussianMixture:
             sums += (log_density - log_sum).exp().T @ block
             total += float(log_sum.sum())
         return sums, total / len(features)
+
+    def _shared_by(self, features: Tensor, patients: Tensor) -> Tensor:
+        """Patients that each component stands for, float64 of shape (k,): each counts once at most."""
+        coefficients = self._coefficients()
+        share = features.new_zeros(int(patients.max()) + 1, len(coefficients))
+        for block, whose in zip(features.split(BLOCK_ROWS), patients.split(BLOCK_ROWS), strict=True):
+            share.index_add_(0, whose, (block @ coefficients.T).softmax(dim=1))
+        return share.clamp_max_(1.0).sum(0)
 
     def _coefficients(self) -> Tensor:
         """The log-density of each component as a linear form of the features, (k, n_features)."""

@@ -56,7 +56,9 @@ class Independent(Generator):
         rng = np.random.default_rng(seed)
         row = conditions_row(self.codec, conditions)
         levels = np.column_stack([_draw_levels(shares, n, rng) for shares in self.codec.level_shares])
-        return fixed(self.codec.draw(levels, rng), row)
+        frame = fixed(self.codec.draw(levels, rng), row)
+        frame.attrs["acceptance_rate"] = 1.0
+        return frame
 
     def save(self, folder: Path) -> None:
         """Write the codec and the config."""

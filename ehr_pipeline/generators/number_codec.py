@@ -147,6 +147,11 @@ class NumberCodec:
         positions = ndtri((edges[:-1] + edges[1:]) / 2)
         return np.append(positions, 0.0) if self.may_be_missing else positions
 
+    def is_heavy_level(self, level: int) -> bool:
+        """Whether a level of numbers is one heavy value and nothing else."""
+        first, end = self.level_starts[level : level + 2]
+        return bool(end - first == 1 and self.lower[first] == self.upper[first])
+
     def levels(self, values: np.ndarray) -> np.ndarray:
         """Level of each value: float64 of shape (n,) to int64 of shape (n,)."""
         if not self.n_number_levels:

@@ -49,6 +49,24 @@ GENERATORS: dict[str, Entry] = {
         config_type=configs.TabularVAEConfig,
         by_default=True,
     ),
+    "tabular_gan": Entry(
+        title="Generative adversarial network",
+        path="ehr_pipeline.generators.tabular_gan:TabularGAN",
+        config_type=configs.TabularGANConfig,
+        by_default=False,
+    ),
+    "tabular_diffusion": Entry(
+        title="Diffusion",
+        path="ehr_pipeline.generators.tabular_diffusion:TabularDiffusion",
+        config_type=configs.TabularDiffusionConfig,
+        by_default=False,
+    ),
+    "column_autoregressive": Entry(
+        title="Column by column",
+        path="ehr_pipeline.generators.column_autoregressive:ColumnAutoregressive",
+        config_type=configs.ColumnAutoregressiveConfig,
+        by_default=True,
+    ),
 }
 
 

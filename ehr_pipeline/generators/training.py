@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,8 +23,14 @@ from ehr_pipeline.generators.configs import TrainedConfig
 from ehr_pipeline.progress import Progress, Step, silent
 
 FEWEST_PATIENTS_TO_VALIDATE = 20
+MOST_PATIENTS_TO_VALIDATE = 20_000
 N_EPOCHS_AT_LEAST = 40
 """On small tables an epoch is several passes, so that there are about this many, whatever the table's size."""
+UPDATES_PER_EPOCH = (25, 100)
+"""Where the rate waits for a plateau, an epoch is one pass, but no fewer and no more updates than these."""
+WARM_UP_UPDATES = 50
+PLATEAU_EPOCHS = 2
+"""So many epochs without a gain are a plateau."""
 
 
 class Network(nn.Module):
@@ -139,43 +145,80 @@ def train_network(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     state = TrainingState(network, optimizer, device)
+
+    def train_epoch() -> dict[str, float]:
+        record = {"loss": _train_epoch(state, data, training, plan, config)}
+        if len(validation):
+            record["validation_loss"] = _validate(network, data, validation, plan.batch_rows)
+        return record
+
+    train_epochs(
+        state, plan, train_epoch, task=task, patience=config.patience, progress=progress, checkpoint=checkpoint
+    )
+    return state.history
+
+
+def train_epochs(
+    state: TrainingState,
+    plan: Plan,
+    train_epoch: Callable[[], dict[str, float]],
+    *,
+    task: str,
+    patience: int,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> None:
+    """Train epoch after epoch, as `train_epoch` does one and measures it, and leave the weights of the best.
+
+    Each epoch is told, recorded in `state.history` and kept; `train_network` says of what. Without a
+    validation_loss in the records the last epoch is the best.
+
+    Raises
+    ------
+    CheckFailed
+        A loss is no longer a number.
+    """
     if checkpoint is not None:
         checkpoint.restore(state)
     progress, started, first_epoch = progress or silent, time.monotonic(), state.epoch
-    while state.epoch < plan.n_epochs and not state.is_over(config.patience):
+    while state.epoch < plan.last_epoch(state.history) and not state.is_over(patience):
         epoch_started = time.monotonic()
-        loss = _train_epoch(state, data, training, plan, config)
-        record = {"epoch": state.epoch + 1, "loss": loss}
-        if len(validation):
-            record["validation_loss"] = _validate(network, data, validation, plan.batch_rows)
+        if state.epoch and state.epoch == plan.plateau(state.history):
+            state.load_best()  # the rate falls from the best weights, not from those that overfit since
+        record = {"epoch": state.epoch + 1, **train_epoch()}
         if not all(math.isfinite(value) for value in record.values()):
             raise CheckFailed(f"{task}: the loss is no longer a number in epoch {state.epoch + 1}; lower learning_rate")
         record["rows_per_s"] = plan.rows_per_epoch / (time.monotonic() - epoch_started)
-        state.end_epoch(record)
+        state.end_epoch(record, is_best=plan.plateau(state.history) is not None)
         if checkpoint is not None:
             checkpoint.keep(state)
         values = {name: value for name, value in record.items() if name != "epoch"}
         elapsed_s = (time.monotonic() - started) * state.epoch / (state.epoch - first_epoch)
-        progress(
-            Step(task=task, done=state.epoch, total=plan.n_epochs, unit="epoch", elapsed_s=elapsed_s, values=values)
-        )
+        total = plan.last_epoch(state.history)
+        progress(Step(task=task, done=state.epoch, total=total, unit="epoch", elapsed_s=elapsed_s, values=values))
     state.load_best()
-    network.eval()
-    return state.history
+    state.network.eval()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How many steps of how many rows.
+    """How many steps of how many rows, and at which rate.
 
-    An epoch is one pass over the training rows; on small tables several, so that validation and checkpoints
-    don't outweigh the steps.
+    An epoch is one pass over the training rows; on small tables several, so that validation and checkpoints don't
+    outweigh the steps. The rate falls as a cosine over all epochs.
+
+    With `least_gain` the rate stays up until the validation loss is on a plateau, then falls to zero in half as many
+    epochs again, and the last weights are kept: hard tables train long, easy ones stop early, with nothing to tune
+    (Hu et al. 2024, https://arxiv.org/abs/2404.06395, section 4: warm-up, stable, decay). The epoch of the best
+    likelihood would be too early for a generator: there dependences are still shrunk.
     """
 
     n_rows: int
     batch_rows: int
     updates_per_epoch: int
     n_epochs: int
+    """Epochs at most."""
+    least_gain: float | None = None
 
     @classmethod
     def of(cls, n_rows: int, config: TrainedConfig) -> Plan:
@@ -183,19 +226,55 @@ class Plan:
         batch_rows = min(config.batch_rows, max(16, n_rows // 16), n_rows)
         updates_per_pass = n_rows // batch_rows
         updates_per_epoch = max(updates_per_pass, config.updates // N_EPOCHS_AT_LEAST, 1)
+        if config.least_gain is not None:
+            fewest, most = UPDATES_PER_EPOCH
+            updates_per_epoch = min(max(updates_per_pass, fewest), most)
         n_epochs = max(2, round(config.updates / updates_per_epoch))
-        return cls(n_rows=n_rows, batch_rows=batch_rows, updates_per_epoch=updates_per_epoch, n_epochs=n_epochs)
+        return cls(
+            n_rows=n_rows,
+            batch_rows=batch_rows,
+            updates_per_epoch=updates_per_epoch,
+            n_epochs=n_epochs,
+            least_gain=config.least_gain,
+        )
 
     @property
     def rows_per_epoch(self) -> int:
         """Rows that go through the network in one epoch of training."""
         return self.updates_per_epoch * self.batch_rows
 
+    def plateau(self, history: list[dict[str, float]]) -> int | None:
+        """The epoch after which the rate falls, once it is known: the last `PLATEAU_EPOCHS` gained too little."""
+        if self.least_gain is None:
+            return None
+        losses = [record.get("validation_loss", record["loss"]) for record in history]
+        for epoch in range(PLATEAU_EPOCHS + 1, len(losses) + 1):
+            before, since = losses[: epoch - PLATEAU_EPOCHS], losses[epoch - PLATEAU_EPOCHS : epoch]
+            if min(before) - min(since) < self.least_gain:
+                return epoch
+        latest = 2 * self.n_epochs // 3
+        return latest if len(losses) >= latest else None
+
+    def last_epoch(self, history: list[dict[str, float]]) -> int:
+        """The epoch that ends the training, as far as it is known."""
+        plateau = self.plateau(history)
+        return self.n_epochs if plateau is None else min(self.n_epochs, plateau + max(2, plateau // 2))
+
+    def rate_share(self, history: list[dict[str, float]], update: int) -> float:
+        """The share of the full rate in an update of the epoch that comes after `history`."""
+        done = len(history) * self.updates_per_epoch + update
+        if self.least_gain is None:
+            return 0.5 * (1 + math.cos(math.pi * done / (self.n_epochs * self.updates_per_epoch)))
+        plateau = self.plateau(history)
+        if plateau is None:
+            return min(1.0, (done + 1) / WARM_UP_UPDATES)
+        return 1 - (done / self.updates_per_epoch - plateau) / (self.last_epoch(history) - plateau)
+
 
 def split_rows(subject_id: np.ndarray, config: TrainedConfig) -> tuple[np.ndarray, np.ndarray]:
     """Rows to train on and rows to validate on, int64; no patient has both. Few patients all train."""
     patients, index = np.unique(subject_id, return_inverse=True)
-    n_validate = round(len(patients) * config.validation_share)
+    n_validate = min(round(len(patients) * config.validation_share), MOST_PATIENTS_TO_VALIDATE)
     if len(patients) < FEWEST_PATIENTS_TO_VALIDATE:
         n_validate = 0
     validates = np.zeros(len(patients), dtype=bool)
@@ -213,7 +292,7 @@ def _train_epoch(
     for k, rows in enumerate(_batches(training, plan)):
         share_done = (state.epoch * plan.updates_per_epoch + k) / n_updates
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * share_done))
+            group["lr"] = config.learning_rate * plan.rate_share(state.history, k)
         loss = network.losses(*(tensor[rows] for tensor in data), share_done=share_done).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

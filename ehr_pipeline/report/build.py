@@ -70,13 +70,12 @@ def _protected(generator: GeneratorFacts, schema: Schema) -> GeneratorFacts:
 
 def _refuse_claims(inputs: ReportInputs) -> None:
     """Refuse user text that would put a claim on the page; the message names its place, not its words."""
+    whose = "the files" if inputs.is_of_files else f"cohort {inputs.cohort.name}"
     for where, text in texts(_plain(inputs)):
         found = claims(text)
         if found:
             said = ", ".join(repr(name) for name in found)
-            raise DefinitionError(
-                f"cohort {inputs.cohort.name}: {where} says {said}, which no report can show; reword it"
-            )
+            raise DefinitionError(f"{whose}: {where} says {said}, which no report can show; reword it")
 
 
 def _plain(content: Any) -> Any:

@@ -95,13 +95,15 @@ def correlations(
         ]
         pictures = [
             ("Real (training)", comparison.train, 1.0),
-            (f"Synthetic ({generator.title})", comparison.synthetic, 1.0),
+            ("Synthetic", comparison.synthetic, 1.0),
             ("Synthetic − real", difference, DIFFERENCE_SCALE),
         ]
         figures = [
             Figure(
                 title=title,
-                picture=matrix(f"Pearson correlation matrix, {title}", comparison.names, values, scale),
+                picture=matrix(
+                    f"Pearson correlation matrix of {generator.title}: {title}", comparison.names, values, scale
+                ),
                 lines=(f"full colour at ±{scale:g}",),
                 place=place,
             )

@@ -109,10 +109,22 @@ class GeneratorFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportInputs:
-    """All that one cohort's report is made from. `real_sanity` is the content of `prepared/sanity.json`."""
+    """All that one report is made from.
+
+    Parameters
+    ----------
+    cohort
+        The cohort; for a pair of files, their names and what was asked of them.
+    real_sanity
+        Content of `prepared/sanity.json`.
+    is_of_files
+        Whether files were compared: no cohort was built, no rule was run and nothing is known of the generator, so
+        that those parts of the page are absent.
+    """
 
     cohort: CohortFacts
     schema: Schema
     lineage: Lineage
     generators: Sequence[GeneratorFacts]
     real_sanity: Mapping[str, Any] | None = None
+    is_of_files: bool = False

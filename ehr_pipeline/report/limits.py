@@ -31,14 +31,16 @@ def limits(inputs: ReportInputs) -> list[str]:
     cohort = inputs.cohort
     found = []
     if cohort.is_small:
+        what = "real table" if inputs.is_of_files else "cohort"
         found.append(
-            f"The cohort is small ({patients(cohort.n_patients)} patients, {patients(cohort.n_holdout)} of them held "
+            f"The {what} is small ({patients(cohort.n_patients)} patients, {patients(cohort.n_holdout)} of them held "
             "out). Intervals are wide, floors are noisy, and attacks may be too weak to find anything. Read no verdict "
             "here as an honest result about the generators."
         )
+    who = "The synthetic file has no known" if inputs.is_of_files else "The generators have no"
     found += [
-        "The generators have no formal privacy guarantee. Attacks show leaks where they find some; finding none "
-        "shows only that these attacks, of this strength, found none.",
+        f"{who} formal privacy guarantee. Attacks show leaks where they find some; finding none shows only that these "
+        "attacks, of this strength, found none.",
         "Synthetic does not mean free of personal data: a model that has seen patients can repeat parts of them. "
         "Whether a table is personal data is for the board to decide.",
         "Every number here was computed from real patients and lies outside any privacy budget, so the report itself "
@@ -47,15 +49,25 @@ def limits(inputs: ReportInputs) -> list[str]:
         "analysis should be repeated on real records before anyone acts on it.",
         f"Counts of fewer than {SMALL_CELL} patients are hidden, with further cells where a hidden one could be "
         "worked out. Rare groups are therefore judged least, and they are the easiest to recognise.",
-        "One training run with one seed stands for each generator; another seed would give somewhat other numbers.",
     ]
+    if inputs.is_of_files:
+        found.append(
+            "The files were taken as they are: how the synthetic one was made, and from which rows, is not known here. "
+            "No clinical rule was run on them."
+        )
+    else:
+        found.append(
+            "One training run with one seed stands for each generator; another seed would give somewhat other numbers."
+        )
     if not any(
         "link" in attack.name.lower() for generator in inputs.generators for attack in generator.evaluation.attacks
     ):
         found.append("Linking the synthetic table with another data set about the same people was not attacked.")
-    found.append(_truth_limit(inputs))
+    if inputs.lineage.is_simulated or any(generator.evaluation.effect for generator in inputs.generators):
+        found.append(_truth_limit(inputs))
     found += _left_out(inputs)
-    if any(sanity is None for sanity in (inputs.real_sanity, *(generator.sanity for generator in inputs.generators))):
+    tables = (inputs.real_sanity, *(generator.sanity for generator in inputs.generators))
+    if not inputs.is_of_files and any(sanity is None for sanity in tables):
         found.append("The clinical rules were not run on every table; where they were not, sanity counts as failed.")
     return found + _warnings(inputs)
 

@@ -24,8 +24,8 @@ def lineage_view(inputs: ReportInputs) -> dict[str, Any]:
     return {
         "source_facts": [
             ("Source", lineage.source),
-            ("Kind", "simulated hospital, truth known" if lineage.is_simulated else "hospital records"),
-            ("Definition, SHA-256", cohort.definition_sha256),
+            ("Kind", _kind(inputs)),
+            *([] if inputs.is_of_files else [("Definition, SHA-256", cohort.definition_sha256)]),
             ("Report made", lineage.made_at),
         ],
         "flow": Table(heads=("Criterion", "Patients left", "Left out"), rows=rows) if rows else None,
@@ -48,6 +48,12 @@ def lineage_view(inputs: ReportInputs) -> dict[str, Any]:
             ("Rows of the source", [(name, patients(n)) for name, n in lineage.source_rows.items()]),
         ],
     }
+
+
+def _kind(inputs: ReportInputs) -> str:
+    if inputs.is_of_files:
+        return "files compared as they are"
+    return "simulated hospital, truth known" if inputs.lineage.is_simulated else "hospital records"
 
 
 def _left_out(n: int | None) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 from ehr_pipeline.report import verdicts
 from ehr_pipeline.report.inputs import GeneratorFacts, ReportInputs
-from ehr_pipeline.report.sanity_view import read_sanity
 from ehr_pipeline.report.smallcells import is_small, shown_flow
 
 DECIMALS = 6
@@ -44,22 +43,20 @@ def report_scores(inputs: ReportInputs) -> dict[str, Any]:
         },
         "schema": inputs.schema.model_dump(mode="json", exclude_none=True),
         "real_sanity": inputs.real_sanity,
-        "generators": {generator.name: _generator(generator) for generator in inputs.generators},
+        "generators": {
+            generator.name: {"title": generator.title, "tier": verdicts.tier(inputs), **_generator(generator, card)}
+            for generator, card in zip(inputs.generators, verdicts.cards(inputs), strict=True)
+        },
     }
     return finite(content)
 
 
-def _generator(generator: GeneratorFacts) -> dict[str, Any]:
-    card = verdicts.card(
-        generator.name, generator.title, generator.evaluation, read_sanity(generator.sanity, "synthetic")
-    )
+def _generator(generator: GeneratorFacts, card: verdicts.Card) -> dict[str, Any]:
     evaluation = generator.evaluation.model_dump(mode="json")
     evaluation["n_rows"] = {table: _patients(n) for table, n in evaluation["n_rows"].items()}
     for name, score in evaluation["scores"].items():
         score["verdict"] = verdicts.shown_verdict(generator.evaluation.scores[name], generator.evaluation.attacks)
     return {
-        "title": generator.title,
-        "tier": verdicts.TIER,
         "release_class": verdicts.RELEASE_CLASS,
         "verdict": card.state,
         "dimensions": {

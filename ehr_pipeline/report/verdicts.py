@@ -12,24 +12,26 @@ from typing import Literal
 
 from ehr_pipeline.evaluate.result import Attack, Evaluation, Score
 from ehr_pipeline.report import metrics
+from ehr_pipeline.report.inputs import ReportInputs
 from ehr_pipeline.report.numbers import number
-from ehr_pipeline.report.sanity_view import SanityView
+from ehr_pipeline.report.sanity_view import SanityView, read_sanity
 
 State = Literal["passed", "failed", "not judged"]
 
 DIMENSIONS = ("fidelity", "utility", "causal", "privacy")
-TIER = "non-private: no formal guarantee"
+TIER, TIER_OF_FILES = "non-private: no formal guarantee", "not known: a file does not say how it was made"
 RELEASE_CLASS = "internal"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DimensionVerdict:
-    """What became of one dimension: its gates counted, the failed ones in words."""
+    """What became of one dimension: its gates counted, the failed ones in words, and why it was not judged."""
 
     dimension: str
     state: State
     n_gates: int
     failed: tuple[str, ...]
+    why_not: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +50,30 @@ class Card:
 
     @property
     def state(self) -> State:
-        """Passed only where some dimension passed and none failed."""
+        """Passed only where some dimension passed, none failed, and none was refused a judgement."""
         states = {dimension.state for dimension in self.dimensions}
-        return "failed" if "failed" in states else "passed" if "passed" in states else "not judged"
+        if "failed" in states:
+            return "failed"
+        is_refused = any(dimension.why_not for dimension in self.dimensions)
+        return "passed" if "passed" in states and not is_refused else "not judged"
 
 
-def card(name: str, title: str, evaluation: Evaluation, sanity: SanityView | None) -> Card:
-    """The verdict card of one generator."""
-    dimensions = [_dimension(dimension, evaluation) for dimension in DIMENSIONS]
-    return Card(name=name, title=title, dimensions=(*dimensions, _sanity(sanity)), attacks=tuple(evaluation.attacks))
+def tier(inputs: ReportInputs) -> str:
+    """What is promised in advance of the tables shown."""
+    return TIER_OF_FILES if inputs.is_of_files else TIER
+
+
+def cards(inputs: ReportInputs) -> list[Card]:
+    """The verdict card of each generator. Where files were compared there are no rules, and no verdict on them."""
+    found = []
+    for one in inputs.generators:
+        dimensions = [_dimension(dimension, one.evaluation) for dimension in DIMENSIONS]
+        if not inputs.is_of_files:
+            dimensions.append(_sanity(read_sanity(one.sanity, "synthetic")))
+        found.append(
+            Card(name=one.name, title=one.title, dimensions=tuple(dimensions), attacks=tuple(one.evaluation.attacks))
+        )
+    return found
 
 
 def shown_verdict(score: Score, attacks: Sequence[Attack]) -> str:
@@ -77,15 +94,15 @@ def _dimension(dimension: str, evaluation: Evaluation) -> DimensionVerdict:
         score for score in evaluation.scores.values() if score.dimension == dimension and score.verdict != "diagnostic"
     ]
     failed = [score for score in gates if score.verdict == "failed"]
-    n_gates, reasons = len(gates), []
-    if dimension == "privacy":
+    n_gates, reasons, why_not = len(gates), [], evaluation.not_judged.get(dimension)
+    if dimension == "privacy" and why_not is None:
         blind = blind_scores(evaluation.attacks)
         failed = [score for score in failed if score.name not in blind or _is_outside(score)]
         n_gates += max(len(evaluation.attacks), 1)
         reasons = _attack_failures(evaluation.attacks)
     reasons = [_reason(score) for score in failed] + reasons
-    state: State = "failed" if reasons else "passed" if n_gates else "not judged"
-    return DimensionVerdict(dimension=dimension, state=state, n_gates=n_gates, failed=tuple(reasons))
+    state: State = "failed" if reasons else "passed" if n_gates and why_not is None else "not judged"
+    return DimensionVerdict(dimension=dimension, state=state, n_gates=n_gates, failed=tuple(reasons), why_not=why_not)
 
 
 def _attack_failures(attacks: Sequence[Attack]) -> list[str]:

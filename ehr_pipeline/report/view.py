@@ -40,16 +40,16 @@ CONTENTS = (
 def view(inputs: ReportInputs) -> dict[str, Any]:
     """The context of `page.html`. `inputs` must have its small cells hidden already."""
     generators = inputs.generators
-    return {
+    content = {
         "cohort": inputs.cohort,
         "lineage": inputs.lineage,
         "generators": generators,
         "keys": [_key(place) for place in range(len(generators))],
-        "contents": CONTENTS,
+        "is_of_files": inputs.is_of_files,
         "facts": _facts(inputs),
         "limits": limits(inputs),
         "small_cell": SMALL_CELL,
-        "tier": verdicts.TIER,
+        "tier": verdicts.tier(inputs),
         "release_class": verdicts.RELEASE_CLASS,
         "context_of_use": CONTEXT_OF_USE,
         "prohibited_uses": PROHIBITED_USES,
@@ -70,6 +70,22 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
         **lineage_view(inputs),
         **_glossary(generators),
     }
+    return content | {"contents": _contents(inputs, content)}
+
+
+def _contents(inputs: ReportInputs, content: dict[str, Any]) -> list[tuple[str, str]]:
+    """Anchors and titles of the sections. A report of files has none that needs a cohort or was not asked for."""
+    if not inputs.is_of_files:
+        return list(CONTENTS)
+    has = {
+        "utility": bool(content["utility"]),
+        "causal": content["effect"] is not None,
+        "subgroups": bool(content["subgroups"]),
+        "sanity": False,
+        "generators": False,
+    }
+    titles = {"compared": "Key scores"}
+    return [(anchor, titles.get(anchor, title)) for anchor, title in CONTENTS if has.get(anchor, True)]
 
 
 def _key(place: int) -> Markup:
@@ -80,12 +96,16 @@ def _key(place: int) -> Markup:
 
 def _facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     cohort, lineage = inputs.cohort, inputs.lineage
+    if inputs.is_of_files:
+        made = [("Synthetic rows", count(one.evaluation.n_rows["synthetic"])) for one in inputs.generators]
+    else:
+        made = [("Generators", count(len(inputs.generators)))]
     return [
         ("Patients", patients(cohort.n_patients)),
         ("Training", patients(cohort.n_train)),
         ("Holdout", patients(cohort.n_holdout)),
+        *made,
         ("Columns", count(len(inputs.schema.columns))),
-        ("Generators", count(len(inputs.generators))),
         ("Source", lineage.source),
         ("Made", lineage.made_at[:16].replace("T", " ")),
     ]
@@ -148,10 +168,7 @@ def _sanity(inputs: ReportInputs) -> dict[str, Any]:
     rows, n_schema_rules, n_not_applicable = tables.rules(real, views)
     rejected = tables.rejections(inputs.generators, views, lambda one: [one.rejected] if one.rejected else [])
     return {
-        "cards": [
-            verdicts.card(generator.name, generator.title, generator.evaluation, one)
-            for generator, one in zip(inputs.generators, views, strict=True)
-        ],
+        "cards": verdicts.cards(inputs),
         "broken_rules": _by_heading([row for row in rows if row.is_broken]),
         "held_rules": _by_heading([row for row in rows if not row.is_broken]),
         "n_held_rules": sum(not row.is_broken for row in rows),

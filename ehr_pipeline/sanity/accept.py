@@ -146,9 +146,9 @@ def draw_accepted(
     max_draws = DRAWS_PER_ROW * n if max_draws is None else max_draws
     if max_draws < n:
         raise OptionError(f"the cap on draws ({max_draws:,}) must not be below the rows asked for ({n:,})")
-    ledger = _Ledger(schema, hard)
+    ledger = Ledger(schema, hard)
     started = time.monotonic()
-    with pq.ParquetWriter(path, _arrow_schema(schema)) as writer:
+    with pq.ParquetWriter(path, arrow_schema(schema)) as writer:
         for chunk in chunks:
             if chunk.empty:
                 break
@@ -165,8 +165,8 @@ def draw_accepted(
     raise CheckFailed(f"the sampler ended after {ledger.n_drawn:,} rows with {ledger.n_accepted:,} of {n:,} accepted")
 
 
-class _Ledger:
-    """Counts of what was drawn and accepted so far."""
+class Ledger:
+    """Judges chunks, and counts what was drawn and accepted so far."""
 
     def __init__(self, schema: Schema, hard: Sequence[BoundRule]) -> None:
         self._schema = schema
@@ -179,29 +179,33 @@ class _Ledger:
         self.n_drawn = 0
         self.n_accepted = 0
 
-    def judge(self, drawn: pd.DataFrame, n_wanted: int) -> pd.DataFrame:
-        """The accepted rows of a chunk, no more than wanted; the chunk is counted up to the last of them."""
+    def judge(self, drawn: pd.DataFrame, n_wanted: int, fixed: Sequence[str] = ()) -> pd.DataFrame:
+        """The accepted rows of a chunk, no more than wanted; the chunk is counted up to the last of them.
+
+        A row in which putting in order changed a column of `fixed` is not accepted.
+        """
         ordered, is_ordered = put_in_order(drawn, self._schema, self._groups)
         ran = run_table_rules(ordered, self._schema, self._hard)
         if ran.could_not_run:
             raise CheckFailed(
                 f"these HARD rules could not run, nothing is accepted: {', '.join(ran.could_not_run[:5])}"
             )
-        n_used = _rows_used(~ran.breaks_hard, n_wanted)
+        is_accepted = ~ran.breaks_hard & _unchanged(drawn, ordered, fixed)
+        n_used = _rows_used(is_accepted, n_wanted)
         if n_used < len(drawn):
-            return self.judge(drawn.iloc[:n_used], n_wanted)
-        accepted = ordered[~ran.breaks_hard]
+            return self.judge(drawn.iloc[:n_used], n_wanted, fixed)
+        accepted = ordered[is_accepted]
         self._meter.add(drawn, accepted)
         self._ordered += np.array([rows.sum() for rows in is_ordered.values()], dtype=np.int64)
-        self._count(drawn, ran)
+        self._count(drawn, ran, is_accepted)
         return accepted
 
-    def _count(self, drawn: pd.DataFrame, ran: RuleResults) -> None:
+    def _count(self, drawn: pd.DataFrame, ran: RuleResults, is_accepted: np.ndarray) -> None:
         self.n_drawn += len(drawn)
-        self.n_accepted += int((~ran.breaks_hard).sum())
+        self.n_accepted += int(is_accepted.sum())
         self._by_rule += np.array([result.n_failed for result in ran.results], dtype=np.int64)
         for column, groups in sensitive_groups(drawn, self._schema).items():
-            for level, is_rejected in pd.Series(ran.breaks_hard).groupby(groups, dropna=False):
+            for level, is_rejected in pd.Series(~is_accepted).groupby(groups, dropna=False):
                 key = (column, None if pd.isna(level) else str(level))
                 self._by_group[key] = self._by_group.get(key, 0) + np.array([len(is_rejected), is_rejected.sum()])
 
@@ -222,14 +226,20 @@ class _Ledger:
             shifts=tuple(self._meter.shifts()),
         )
 
-    def refusal(self, n: int) -> str:
+    def refusal(self, n: int, mend: str = "train longer, choose another generator, or raise the cap on draws") -> str:
         """One line: how far it came, and the rules that reject most."""
         worst = sorted(zip(self._by_rule, (one.key for one in self._hard), strict=True), reverse=True)[:3]
         named = ", ".join(f"{key} ({n_failed / self.n_drawn:.1%})" for n_failed, key in worst if n_failed)
         return (
             f"only {self.n_accepted:,} of {n:,} rows were accepted after {self.n_drawn:,} draws; most are rejected by "
-            f"{named}: train longer, choose another generator, or raise the cap on draws"
+            f"{named}: {mend}"
         )
+
+
+def _unchanged(drawn: pd.DataFrame, ordered: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Rows whose columns `names` are as they were drawn, bool of shape (n_rows,)."""
+    before, after = drawn[list(names)], ordered[list(names)]
+    return ((before == after).fillna(False) | (before.isna() & after.isna())).all(axis=1).to_numpy(dtype=bool)
 
 
 def _rows_used(is_accepted: np.ndarray, n_wanted: int) -> int:
@@ -263,7 +273,7 @@ def wilson_interval(n_hits: int, n: int) -> tuple[float, float]:
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))
 
 
-def _arrow_schema(schema: Schema) -> pa.Schema:
+def arrow_schema(schema: Schema) -> pa.Schema:
     """Types of the file, with the pandas metadata that brings a frame's nullable dtypes back."""
     types = pa.schema([(column.name, _ARROW_TYPES[column.kind]) for column in schema.columns])
     empty = conform(pd.DataFrame(columns=schema.names), schema)

@@ -2,8 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ehr_pipeline.evaluate.dependence import Dependence, pairwise_correlation
+from ehr_pipeline.evaluate import correlation
+from ehr_pipeline.evaluate.correlation import correlation_chunks, pairwise_correlation
+from ehr_pipeline.evaluate.dependence import Dependence
 from ehr_pipeline.evaluate.encoding import Encoding
+from ehr_pipeline.evaluate.intervals import Resampling
 from ehr_pipeline.record import Column, Schema, conform
 
 
@@ -19,6 +22,21 @@ def test_correlation_agrees_with_pandas_where_values_are_missing():
     x = rng.normal(size=(60, 5)) + rng.normal(size=(60, 1)) + 1000
     x[rng.random(x.shape) < 0.3] = np.nan
     assert pairwise_correlation(x) == pytest.approx(pd.DataFrame(x).corr().to_numpy(), abs=1e-9)
+
+
+@pytest.mark.parametrize("n_gapped", [0, 2, 5])
+def test_a_replicate_is_the_correlation_of_the_rows_drawn(n_gapped, monkeypatch):
+    monkeypatch.setattr(correlation, "CHUNK_NUMBERS", 700)  # a few columns at a time
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(40, 5)) + rng.normal(size=(40, 1))
+    x[:, :n_gapped][rng.random((40, n_gapped)) < 0.2] = np.nan
+    patient = np.repeat(np.arange(20), 2)
+    resampling = Resampling(patient, rng)
+    found = np.concatenate([chunk for _, chunk in correlation_chunks(x, resampling)], axis=1)
+    for number in (0, 1, 100):
+        times = resampling.weights[number][resampling.block].astype(int)
+        drawn = pd.DataFrame(np.repeat(x, times, axis=0))
+        assert found[number] == pytest.approx(drawn.corr().fillna(0).to_numpy(), abs=1e-9)
 
 
 def test_undefined_correlation_is_zero():

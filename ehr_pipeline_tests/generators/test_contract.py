@@ -193,6 +193,7 @@ def test_conditions_hold_in_every_row(generator):
     assert (frame["died"] == 1).all()
     assert (frame["unit"] == "MICU").all()
     assert (frame["age"] == 70).all()
+    assert 0 < frame.attrs["acceptance_rate"] <= 1
     assert_keeps_schema(frame, generator.schema)
 
 

@@ -7,11 +7,15 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from ehr_pipeline.generators.gaussian_mixture import FEWEST_POINTS, GaussianMixture, _features
+from ehr_pipeline.generators.gaussian_mixture import FEWEST_PATIENTS, GaussianMixture, _features
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def fit(points: torch.Tensor, n_components: int, points_per_patient: int = 1) -> GaussianMixture:
+    return GaussianMixture.fit(points, torch.arange(len(points)) // points_per_patient, n_components, generator())
 
 
 def test_log_density_is_that_of_the_slow_formula():
@@ -36,7 +40,7 @@ def test_two_clusters_are_found_and_drawn():
     rng = np.random.default_rng(0)
     first = rng.multivariate_normal([-3, 0], [[1, 0.8], [0.8, 1]], 3000)
     second = rng.multivariate_normal([4, 1], [[0.2, 0], [0, 2]], 1000)
-    mixture = GaussianMixture.fit(torch.from_numpy(np.vstack([first, second])), 2, generator())
+    mixture = fit(torch.from_numpy(np.vstack([first, second])), 2)
     drawn = mixture.sample(40_000, generator(1)).numpy()
     right = drawn[drawn[:, 0] > 1]
     assert len(right) / len(drawn) == pytest.approx(0.25, abs=0.02)
@@ -47,23 +51,35 @@ def test_two_clusters_are_found_and_drawn():
 def test_no_component_sits_on_a_few_points():
     cloud = torch.randn(500, 2, generator=generator(), dtype=torch.float64)
     points = torch.cat([cloud, torch.tensor([[60.0, 60.0]], dtype=torch.float64)])
-    mixture = GaussianMixture.fit(points, 8, generator())
+    mixture = fit(points, 8)
     assert 1 < len(mixture.weights) < 8
-    assert (mixture.weights * len(points) >= FEWEST_POINTS).all()
+    assert (mixture.weights * len(points) >= FEWEST_PATIENTS).all()
     assert float(mixture.weights.sum()) == pytest.approx(1.0)
-    single = GaussianMixture.fit(cloud[:20], 5, generator())
+    single = fit(cloud[:20], 5)
     assert torch.allclose(single.means, cloud[:20].mean(0, keepdim=True))
+
+
+def test_no_component_stands_for_a_few_patients_with_many_points():
+    """2,000 points lie apart; whether they are a component depends on whether 2,000 patients have them, or ten."""
+    cloud = torch.randn(4000, 2, generator=generator(), dtype=torch.float64)
+    points = torch.cat([cloud, cloud[:2000] * 0.1 + 30])
+    patients = torch.arange(len(points))
+    of_many = GaussianMixture.fit(points, patients, 4, generator())
+    patients[4000:] = 4000 + torch.arange(2000) % 10
+    of_few = GaussianMixture.fit(points, patients, 4, generator())
+    assert float(of_many.means.max()) > 25
+    assert float(of_few.means.max()) < 5
 
 
 @pytest.mark.parametrize("points", [torch.zeros(50, 4), torch.randn(3, 8, generator=generator()), torch.ones(1, 2)])
 def test_degenerate_points_still_give_a_mixture(points):
-    mixture = GaussianMixture.fit(points, 5, generator())
+    mixture = fit(points, 5)
     assert torch.isfinite(mixture.sample(100, generator())).all()
 
 
 def test_units_of_the_points_do_not_matter():
     points = torch.randn(2000, 2, generator=generator(), dtype=torch.float64)
     scale = torch.tensor([1e4, 1e-4], dtype=torch.float64)
-    plain = GaussianMixture.fit(points, 3, generator()).sample(50, generator(1))
-    scaled = GaussianMixture.fit(points * scale, 3, generator()).sample(50, generator(1))
+    plain = fit(points, 3).sample(50, generator(1))
+    scaled = fit(points * scale, 3).sample(50, generator(1))
     assert torch.allclose(plain * scale, scaled, rtol=1e-6)

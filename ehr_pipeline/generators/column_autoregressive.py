@@ -1,0 +1,173 @@
+"""Each column's distribution given the columns before it, with any subset of columns as the condition.
+
+The chain rule, p(x) = prod_k p(x_k | x_1 .. x_k-1), with a neural head for each factor: NADE (Larochelle and Murray
+2011, http://proceedings.mlr.press/v15/larochelle11a), its order-agnostic training (Uria et al. 2014,
+https://arxiv.org/abs/1310.1757, section 3) and TabularARGN (Tiwald et al. 2025, https://arxiv.org/abs/2501.12012).
+
+# NOTE[DIFF] Order-agnostic models train all d! orders. Here the order is the table's own, and columns after k join the
+#   condition of head k only as a set C that is given: p(x_rest | x_C) = prod_k p(x_k | x_before k, x_C) is exact by the
+#   chain rule, and the heads spend their capacity on what is asked for.
+# NOTE[DIFF] A column of numbers is a softmax over some 64 levels of equal mass, heavy values apart (`codec.py`); inside a
+#   level a value is drawn from the column's own distribution, so that no value is copied.
+# NOTE[DIFF] The features of a level start as fixed functions of its rank's normal quantile and are trained from there.
+
+The network is in `column_network.py`, how long it trains in `training.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ehr_pipeline.errors import OptionError
+from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
+from ehr_pipeline.generators.checkpoint import Checkpoint
+from ehr_pipeline.generators.codec import TableCodec
+from ehr_pipeline.generators.column_network import ColumnNetwork
+from ehr_pipeline.generators.conditions import conditions_row, fixed, wanted_levels
+from ehr_pipeline.generators.configs import ColumnAutoregressiveConfig
+from ehr_pipeline.generators.persistence import read_state, under, write_state
+from ehr_pipeline.generators.training import (
+    Plan,
+    data_tensors,
+    enough_memory,
+    one_thread,
+    pick_device,
+    seeded,
+    train_network,
+)
+from ehr_pipeline.progress import Progress
+
+BLOCK_ROWS = 8192
+"""Rows drawn at a time: their features and probabilities stay in the processor's cache."""
+
+
+MOST_ROWS_TO_MATCH = 50_000
+"""Training rows, at most, whose shares the heads are matched to."""
+
+
+class ColumnAutoregressive(Generator):
+    """Column by column."""
+
+    name: ClassVar[str] = "column_autoregressive"
+    title: ClassVar[str] = "Column by column"
+    config_type: ClassVar[type[GeneratorConfig]] = ColumnAutoregressiveConfig
+
+    def __init__(
+        self,
+        codec: TableCodec,
+        config: ColumnAutoregressiveConfig,
+        network: ColumnNetwork,
+        history: list[dict[str, float]],
+    ) -> None:
+        self.codec = codec
+        self.config = config
+        self.schema = codec.schema
+        self.network = network
+        self.history = history
+        self.device = network.features.device.type
+
+    @classmethod
+    def fit(
+        cls,
+        cohort: TrainingCohort,
+        config: GeneratorConfig,
+        budget: Budget | None = None,
+        progress: Progress | None = None,
+        *,
+        checkpoint: Path | None = None,
+    ) -> Self:
+        """Learn the columns' levels, then all heads at once."""
+        if budget is not None:
+            raise OptionError(f"{cls.name} has no private tier yet; leave the budget out")
+        config = ColumnAutoregressiveConfig.model_validate(config.model_dump())
+        device = pick_device(config.device)
+        codec = TableCodec.fit(cls.writable(cohort.schema), cohort.table, cohort.subject_id, n_levels=config.levels)
+        with (
+            enough_memory(cls.title, f"lower batch_rows (now {config.batch_rows})"),
+            one_thread(),
+            seeded(config.seed, device),
+        ):
+            data = data_tensors(device, codec.small_levels(cohort.table))
+            network = ColumnNetwork(codec, config.hidden, config.dropout).to(device)
+            kept = Checkpoint.of(checkpoint, config, data, cohort.subject_id) if checkpoint is not None else None
+            history = train_network(
+                network,
+                data,
+                cohort.subject_id,
+                _for_rows(config, len(cohort.table)),
+                task=cls.title,
+                progress=progress,
+                checkpoint=kept,
+            )
+            rows = torch.randperm(len(data[0]), device=device)[:MOST_ROWS_TO_MATCH]
+            network.match_shares(data[0][rows])
+        return cls(codec, config, network, history)
+
+    @torch.no_grad()
+    def sample(self, n: int, seed: int, conditions: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Draw `n` rows; conditioned columns are given to every head, so that no draw is rejected."""
+        row = conditions_row(self.codec, conditions)
+        given = wanted_levels(self.codec, row)
+        rng = np.random.default_rng(seed)
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
+        with one_thread():
+            blocks = [
+                self._draw(min(BLOCK_ROWS, n - start), given, generator) for start in range(0, max(1, n), BLOCK_ROWS)
+            ]
+        frame = fixed(self.codec.draw(torch.cat(blocks).cpu().numpy(), rng), row)
+        frame.attrs["acceptance_rate"] = 1.0
+        return frame
+
+    def _draw(self, n: int, given: dict[int, int], generator: torch.Generator) -> Tensor:
+        """Levels of `n` rows, int64 of shape (n, d): each column given those before it and the given ones."""
+        network = self.network
+        d = network.n_columns
+        levels = torch.zeros(n, d, dtype=torch.int64, device=self.device)
+        x = torch.zeros(n, network.read.shape[2], device=self.device)
+        for k, level in given.items():
+            levels[:, k] = level
+            network.show(x, k, levels[:, k])
+        for k in range(d):
+            if k in given:
+                continue
+            probabilities = network.probabilities(k, x, until=max([k, *(other + 1 for other in given)]))
+            levels[:, k] = _drawn(probabilities, generator)
+            network.show(x, k, levels[:, k])
+        return levels
+
+    def save(self, folder: Path) -> None:
+        """Write the codec, the config and history, and the weights."""
+        self.codec.save(folder)
+        plain = {"config": self.config.model_dump(mode="json"), "history": self.history}
+        weights = {name: weight.cpu().numpy() for name, weight in self.network.state_dict().items()}
+        write_state(folder, "generator", plain, {f"network.{name}": weight for name, weight in weights.items()})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote, onto a GPU where there is one."""
+        plain, arrays = read_state(folder, "generator")
+        config = ColumnAutoregressiveConfig.model_validate(plain["config"])
+        codec = TableCodec.load(folder)
+        device = pick_device("cpu" if config.device == "cpu" else "auto")
+        network = ColumnNetwork(codec, config.hidden, config.dropout)
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in under("network.", arrays).items()})
+        return cls(codec, config, network.to(device).eval(), plain["history"])
+
+
+def _for_rows(config: ColumnAutoregressiveConfig, n_rows: int) -> ColumnAutoregressiveConfig:
+    """The config with the rate that suits the batches of a table of `n_rows`: noisier gradients, smaller steps."""
+    share = Plan.of(n_rows, config).batch_rows / config.batch_rows
+    return config.model_copy(update={"learning_rate": config.learning_rate * share**0.5})
+
+
+def _drawn(probabilities: Tensor, generator: torch.Generator) -> Tensor:
+    """One level of each row: (n, n_levels) to int64 of shape (n,)."""
+    upto = probabilities.cumsum(dim=1)
+    uniform = torch.rand(len(upto), 1, generator=generator, device=upto.device) * upto[:, -1:]
+    return torch.searchsorted(upto, uniform, right=True).squeeze(1).clamp_max(upto.shape[1] - 1)

@@ -1,0 +1,239 @@
+"""The network of `column_autoregressive`: one small head per column, each reading the columns that it may see.
+
+What belongs here: features, weights, masks, losses. What does not: training, sampling, conditions
+(`column_autoregressive.py`).
+
+Shapes: B rows, d columns, h hidden units, f features of all columns together. All heads are computed at once: the first layer is
+one product with masked weights (as in MADE, Germain et al. 2015, https://arxiv.org/abs/1502.03509, section 4), the
+others one batched product each.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ehr_pipeline.generators.codec import ColumnCodec, TableCodec
+from ehr_pipeline.generators.number_codec import NumberCodec
+from ehr_pipeline.generators.training import Network
+
+MOST_FEATURES = 16
+"""Features of a column's level at most; one more says that the column can be seen."""
+MOST_HEADS_PER_STEP = 48
+"""Heads that one step trains at most, drawn anew each time: the cost of a step grows with d, not with its square."""
+GROWTH_OF_BUCKETS = 4
+"""Heads whose number of levels differs by less than this are padded to one size."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Columns whose heads end in one padded product: which, and the number of levels that they are padded to."""
+
+    columns: tuple[int, ...]
+    n_levels: int
+
+
+class ColumnNetwork(Network):
+    """For each column k, the distribution of its levels given the levels of the columns it sees.
+
+    Head k sees the columns before it, and those after it that stand in the condition C: the factors of
+    p(x_rest | x_C) = prod_k p(x_k | x_before k, x_C), for any C. In training C is empty for half of the rows and
+    random for the others, so that one network holds all of them.
+
+    Parameters
+    ----------
+    codec
+        The columns; the heads start at their levels' shares.
+    hidden
+        Units h in each of a head's two hidden layers.
+    dropout
+        Share of hidden units dropped in training.
+    """
+
+    def __init__(self, codec: TableCodec, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.n_levels = codec.n_levels
+        d, h = len(self.n_levels), hidden
+        self.register_buffer("first_level", torch.from_numpy(np.cumsum([0, *self.n_levels[:-1]])), persistent=False)
+        features = [level_features(column) for column in codec.columns]
+        n_features = [table.shape[1] for table in features]
+        widest = max(n_features)
+        self.features = nn.Parameter(torch.cat([F.pad(table, (0, widest - table.shape[1])) for table in features]))
+        is_fixed = np.repeat(codec.is_number, self.n_levels)
+        self.register_buffer("is_fixed", torch.from_numpy(is_fixed)[:, None], persistent=False)
+        self.register_buffer("start", self.features.detach().clone(), persistent=False)
+        is_used = torch.arange(widest) < torch.tensor(n_features)[:, None]
+        self.register_buffer("used", is_used.flatten().nonzero().squeeze(1), persistent=False)
+        self.ends_at = np.cumsum(n_features).tolist()
+        self.register_buffer("column_of", torch.arange(d).repeat_interleave(torch.tensor(n_features)), persistent=False)
+        self.read = nn.Parameter(torch.randn(d, h, sum(n_features)) * (2 / sum(n_features)) ** 0.5)
+        self.read_bias = nn.Parameter(torch.zeros(d, 1, h))
+        self.middle = nn.Parameter(torch.randn(d, h, h) * (2 / h) ** 0.5)
+        self.middle_bias = nn.Parameter(torch.zeros(d, 1, h))
+        # Ends are zero: training starts at independent columns.
+        self.tilt = nn.Parameter(torch.zeros(d, h, 2))
+        self.buckets = _buckets(self.n_levels)
+        self.place = {k: (b, row) for b, bucket in enumerate(self.buckets) for row, k in enumerate(bucket.columns)}
+        self.ends = nn.ParameterList(torch.zeros(len(b.columns), h, b.n_levels) for b in self.buckets)
+        self.shares = nn.ParameterList()
+        for b, bucket in enumerate(self.buckets):
+            shares, slopes, is_level = _level_tables(codec, bucket)
+            self.shares.append(nn.Parameter(shares))
+            self.register_buffer(f"slopes_{b}", slopes, persistent=False)
+            self.register_buffer(f"is_level_{b}", is_level, persistent=False)
+        self.register_buffer("before", torch.ones(d, d).tril(-1), persistent=False)
+        self.dropout = nn.Dropout(dropout)
+
+    @property
+    def n_columns(self) -> int:
+        """Columns d."""
+        return len(self.n_levels)
+
+    def seen(self, condition: Tensor) -> Tensor:
+        """Which column each head sees, (d heads, d), where `condition`, bool of shape (d,), is given."""
+        return torch.maximum(self.before, condition.float()).fill_diagonal_(0.0)
+
+    def embedded(self, levels: Tensor) -> Tensor:
+        """Features of all columns, side by side: levels (B, d) to (B, f)."""
+        return F.embedding(levels + self.first_level, self.table()).flatten(1)[:, self.used]
+
+    def show(self, x: Tensor, k: int, levels: Tensor) -> None:
+        """Write the features of column k, whose levels (B,) are known, into x (B, f)."""
+        first, end = ([0, *self.ends_at])[k], self.ends_at[k]
+        x[:, first:end] = F.embedding(levels + self.first_level[k], self.table())[:, : end - first]
+
+    def table(self) -> Tensor:
+        return torch.where(self.is_fixed, self.start, self.features)
+
+    def losses(self, levels: Tensor, *, share_done: float) -> Tensor:
+        """The negative log-likelihood of each row, in nats; in training with random conditions in half of them."""
+        levels = levels.long()
+        d = self.n_columns
+        if not self.training:
+            return self._nll(self.embedded(levels), levels, [(len(levels), self.before)], torch.arange(d))
+        heads = torch.arange(d)
+        if d > MOST_HEADS_PER_STEP:
+            heads = torch.randperm(d)[:MOST_HEADS_PER_STEP].sort().values
+        quarter = len(levels) // 4
+        masks = [(len(levels) - 2 * quarter, self.before)]
+        for share in torch.rand(2) ** 2:  # small conditions more often: they are what is asked for
+            masks.append((quarter, self.seen((torch.rand(d) < share).to(levels.device))))
+        return self._nll(self.embedded(levels), levels, masks, heads) * (d / len(heads))
+
+    def _nll(self, x: Tensor, levels: Tensor, masks: list[tuple[int, Tensor]], heads: Tensor) -> Tensor:
+        """Sum over `heads` of each row's loss; `masks` says for how many rows which columns are seen."""
+        hidden = self._hidden(x, masks, heads)
+        row_of_head = {k: row for row, k in enumerate(heads.tolist())}
+        total = torch.zeros(len(x), device=x.device)
+        for b, bucket in enumerate(self.buckets):
+            inside = [row for row, k in enumerate(bucket.columns) if k in row_of_head]
+            if not inside:
+                continue
+            columns = [bucket.columns[row] for row in inside]
+            logits = self._logits(b, inside, columns, hidden[[row_of_head[k] for k in columns]])
+            nll = F.cross_entropy(logits.flatten(0, 1), levels[:, columns].T.flatten(), reduction="none")
+            total = total + nll.view(len(columns), -1).sum(0)
+        return total
+
+    def _hidden(self, x: Tensor, masks: list[tuple[int, Tensor]], heads: Tensor) -> Tensor:
+        """The last hidden layer of each head: (n_heads, B, h)."""
+        at = slice(None) if len(heads) == self.n_columns else heads.to(x.device)
+        read = self.read[at]
+        blocks = [
+            rows @ (read * seen[at][:, None, self.column_of]).flatten(0, 1).T
+            for rows, (_, seen) in zip(x.split([n for n, _ in masks]), masks, strict=True)
+        ]
+        hidden = torch.cat(blocks).view(len(x), len(heads), -1).transpose(0, 1) + self.read_bias[at]
+        hidden = self.dropout(F.relu(hidden))
+        return self.dropout(F.relu(torch.baddbmm(self.middle_bias[at], hidden, self.middle[at])))
+
+    @torch.no_grad()
+    def match_shares(self, levels: Tensor, n_steps: int = 2) -> None:
+        """Move the heads' biases until, over these rows (B, d), each level is as probable on average as it is frequent.
+
+        Where the likelihood is highest this holds; the last gradient steps leave some noise, which marginals show.
+        """
+        blocks = levels.split(4096)
+        for _ in range(n_steps):
+            expected = [torch.zeros_like(shares) for shares in self.shares]
+            seen = [torch.zeros_like(shares) for shares in self.shares]
+            for block in blocks:
+                block = block.long()
+                hidden = self._hidden(self.embedded(block), [(len(block), self.before)], torch.arange(self.n_columns))
+                for b, bucket in enumerate(self.buckets):
+                    columns = list(bucket.columns)
+                    probabilities = self._logits(b, slice(None), columns, hidden[columns]).softmax(dim=2)
+                    expected[b] += probabilities.sum(1, keepdim=True)
+                    seen[b] += F.one_hot(block[:, columns].T, bucket.n_levels).sum(1, keepdim=True)
+            for shares, wanted, found in zip(self.shares, seen, expected, strict=True):
+                # Half a row more in each: a level that these rows lack keeps its bias.
+                shares += ((wanted + 0.5) / (found + 0.5)).log().clamp(-1.0, 1.0)
+
+    def _logits(self, b: int, rows: list[int] | slice, columns: list[int] | slice, hidden: Tensor) -> Tensor:
+        """Log-probabilities, not normalised, of the columns in `rows` of bucket b: (n, B, h) to (n, B, n_levels)."""
+        # A number's levels are ordered: two weights shift and widen its whole distribution, which few patients can
+        # teach; the free weights of its levels are for what that cannot say.
+        weights = self.ends[b][rows] + self.tilt[columns] @ getattr(self, f"slopes_{b}")[rows]
+        logits = torch.baddbmm(self.shares[b][rows], hidden, weights)
+        return logits.masked_fill(~getattr(self, f"is_level_{b}")[rows], -math.inf)
+
+    @torch.no_grad()
+    def probabilities(self, k: int, x: Tensor, until: int) -> Tensor:
+        """The distribution of column k: (B, n_levels of k).
+
+        `x`, (B, f), holds the features of what is seen and zeros elsewhere; from column `until` on all is zero.
+        """
+        end = ([0, *self.ends_at])[until]
+        hidden = F.relu(x[:, :end] @ self.read[k, :, :end].T + self.read_bias[k])
+        hidden = F.relu(hidden @ self.middle[k] + self.middle_bias[k])
+        b, row = self.place[k]
+        return self._logits(b, [row], [k], hidden[None])[0, :, : self.n_levels[k]].softmax(dim=1)
+
+
+def level_features(column: ColumnCodec) -> Tensor:
+    """Where the features of a column's levels start, (n_levels, n): training moves them.
+
+    Numbers: the rank's normal quantile z, bent and cut in fixed ways; missing; a pile at either end. Few categories:
+    one feature for each but the first. Many: random. The last feature is 1: the column can be seen.
+    """
+    n = column.n_levels
+    if isinstance(column, NumberCodec):
+        z = torch.from_numpy(column.level_positions).float()
+        is_missing = torch.arange(n) >= column.n_number_levels
+        bends = [z, (z**2 - 1) / 2**0.5 * ~is_missing, F.relu(z - 0.7), F.relu(-z - 0.7), torch.tanh(2 * z), is_missing]
+        for level in (0, column.n_number_levels - 1):
+            is_pile = column.n_number_levels > 0 and column.is_heavy_level(level)
+            bends.append((torch.arange(n) == level) & is_pile)
+        features = torch.stack([bend.float() for bend in bends], dim=1)
+    elif n <= MOST_FEATURES:
+        share = torch.from_numpy(column.level_shares).float()
+        features = (torch.eye(n) - share) / (share * (1 - share)).sqrt().clamp_min(0.3)
+    else:
+        features = torch.randn(n, MOST_FEATURES)
+    return F.pad(features, (0, 1), value=1.0)
+
+
+def _buckets(n_levels: list[int]) -> list[Bucket]:
+    """Columns by number of levels, those of like size together."""
+    size_class = [math.ceil(math.log(max(2, n), GROWTH_OF_BUCKETS)) for n in n_levels]
+    members = {size: tuple(k for k, other in enumerate(size_class) if other == size) for size in sorted(set(size_class))}
+    return [Bucket(columns, max(n_levels[k] for k in columns)) for columns in members.values()]
+
+
+def _level_tables(codec: TableCodec, bucket: Bucket) -> tuple[Tensor, Tensor, Tensor]:
+    """Per column of a bucket: log-shares (n, 1, m), the slopes of tilt and spread (n, 2, m), what is a level (n, 1, m)."""
+    n, m = len(bucket.columns), bucket.n_levels
+    shares, slopes, is_level = torch.zeros(n, 1, m), torch.zeros(n, 2, m), torch.zeros(n, 1, m, dtype=torch.bool)
+    for row, k in enumerate(bucket.columns):
+        column = codec.columns[k]
+        position = torch.from_numpy(column.level_positions).float()
+        shares[row, 0, : column.n_levels] = torch.from_numpy(column.level_shares).float().clamp_min(1e-6).log()
+        slopes[row, 0, : column.n_levels] = position
+        slopes[row, 1, : column.n_levels] = (position**2 - 1) * (position != 0)
+        is_level[row, 0, : column.n_levels] = True
+    return shares, slopes, is_level

@@ -1,0 +1,370 @@
+"""A masked diffusion model for tables of mixed columns.
+
+The line of TabDDPM (https://arxiv.org/abs/2209.15421), TabSyn (https://arxiv.org/abs/2310.09656) and TabDiff
+(https://arxiv.org/abs/2410.20626), with the diffusion that TabDiff has for categories in all columns: the absorbing
+process of Austin et al. 2021 (https://arxiv.org/abs/2107.03006, section 3.1), in continuous time as in MDLM (Sahoo et
+al. 2024, https://arxiv.org/abs/2406.07524, section 3).
+
+- Forward: each level of a row is masked at its own moment; at time t it still stands with probability
+  alpha_t = 1 - t, and at t = 1 the whole row is masked. Nothing else ever happens to it.
+- Reverse: from t = 1 to 0, a masked level appears at the moment at which it was masked, drawn from what the network
+  p(level | levels that stand) says; one that stands stays (MDLM, section 3.2).
+- Loss: the evidence bound, which is the cross-entropy of the masked levels, weighed by 1 / t (MDLM, section 3.5).
+
+Where we leave the papers, and why:
+
+# NOTE[DIFF] Numbers are levels too (`codec.py`), and a value is drawn inside its level. TabDiff diffuses numbers by
+#   Gaussian noise, and needs as many steps to find a point mass or a gap as we need columns for the whole row.
+# NOTE[DIFF] The network does not read t: what stands already says it (Zheng et al. 2025,
+#   https://arxiv.org/abs/2409.02908, section 3).
+# NOTE[DIFF] Time enters as the number of masked levels, k uniform in 1..d: the same bound with less variance (Ou et al.
+#   2025, https://arxiv.org/abs/2406.03736, section 3.3).
+# NOTE[DIFF] We sample where something happens, one column at a time, as if the steps were infinitely many (Zheng's
+#   first-hitting sampler, section 4.1): exact, in as many steps as columns. The rows of a block share one order.
+# NOTE[DIFF] One schedule for all columns. TabDiff learns one for each, which makes some orders rare; here any set of
+#   columns may be the condition, so all of them must be learned.
+
+A condition is a level that stands from the beginning: no row is rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ehr_pipeline.errors import OptionError
+from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
+from ehr_pipeline.generators.category_codec import CategoryCodec
+from ehr_pipeline.generators.checkpoint import Checkpoint
+from ehr_pipeline.generators.codec import ColumnCodec, TableCodec
+from ehr_pipeline.generators.conditions import conditions_row, fixed, wanted_levels
+from ehr_pipeline.generators.configs import TabularDiffusionConfig
+from ehr_pipeline.generators.number_codec import NumberCodec
+from ehr_pipeline.generators.persistence import read_state, write_state
+from ehr_pipeline.generators.training import (
+    Network,
+    data_tensors,
+    enough_memory,
+    one_thread,
+    pick_device,
+    seeded,
+    train_network,
+)
+from ehr_pipeline.progress import Progress
+
+CENTRES = np.linspace(-2.4, 2.4, 7)
+"""Where the curves over the levels of numbers have their peaks, as standard normal numbers."""
+OWN_SHARE = 0.04
+"""A level of numbers that holds this share of the rows, such as a point mass, has weights of its own."""
+PADDING = -1e4
+"""Logit of a level that is not there."""
+VALIDATION_MOMENTS = 4
+"""Moments of the diffusion at which each row is validated."""
+BLOCK_ROWS = {"cpu": 1024, "cuda": 16_384}
+"""Rows that are drawn together, in one order of columns: what fits a processor's cache."""
+BLOCK_NUMBERS = 16_000_000
+"""Probabilities that a block holds at most: fewer rows where a column has very many levels."""
+
+
+def level_features(column: NumberCodec) -> np.ndarray:
+    """What a network reads of the levels of a column of numbers: float64 of shape (n_levels, features).
+
+    Where the level lies (z, and z squared), triangles around `CENTRES`, and one column each for missing and for the
+    levels that have weights of their own.
+    """
+    z = column.level_positions[:, None]
+    triangles = np.maximum(0.0, 1 - np.abs(z - CENTRES) / (CENTRES[1] - CENTRES[0]))
+    curves = np.hstack([z, (z**2 - 1) / 2, triangles])
+    is_own = column.level_shares >= OWN_SHARE
+    if column.may_be_missing:
+        curves[-1] = 0.0
+        is_own[-1] = True
+    return np.hstack([curves, np.eye(column.n_levels)[:, is_own]])
+
+
+class LevelVectors(nn.Module):
+    """One vector per level of each column, and one more, its last, for masked.
+
+    A category's vectors are free, a number's are mixed of the features of its levels. A row is read as the sum of
+    its columns' vectors: a linear layer on one-hot columns that never makes them.
+    """
+
+    def __init__(self, columns: Sequence[ColumnCodec], d_hidden: int) -> None:
+        super().__init__()
+        features, sizes = [], []
+        for column in columns:
+            if isinstance(column, NumberCodec):
+                features.append(np.pad(level_features(column), (0, 1)))
+                features[-1][-1, -1] = 1.0  # masked
+            else:
+                sizes.append(column.n_levels + 1)
+        self.register_buffer("features", _padded(features), persistent=False)
+        n_numbers, n_vectors, n_features = self.features.shape
+        scale = 0.5 * len(columns) ** -0.5
+        self.categories = nn.Parameter(scale * torch.randn(sum(sizes), d_hidden))
+        self.numbers = nn.Parameter(scale * torch.randn(n_numbers, n_features, d_hidden))
+        # Vectors lie by column: first all categories, then the numbers, as many for each as the longest has.
+        starts = {
+            False: iter(np.cumsum([0, *sizes]).tolist()),
+            True: iter((sum(sizes) + n_vectors * np.arange(n_numbers)).tolist()),
+        }
+        first = [next(starts[isinstance(column, NumberCodec)]) for column in columns]
+        self.register_buffer("first", torch.tensor(first), persistent=False)
+
+    def forward(self) -> Tensor:
+        """All vectors, (vectors, d_hidden); that of level l of column k is at `first[k] + l`."""
+        return torch.cat([self.categories, torch.bmm(self.features, self.numbers).flatten(0, 1)])
+
+
+class NumberHeads(nn.Module):
+    """Softmax heads of columns of numbers: what is learned are weights of the features of a column's levels.
+
+    Neighbouring levels so share what they are taught, which a few patients can do.
+    """
+
+    def __init__(self, columns: Sequence[NumberCodec], d_hidden: int) -> None:
+        super().__init__()
+        self.n_levels = [column.n_levels for column in columns]
+        features = _padded([level_features(column) for column in columns]).transpose(1, 2)
+        self.register_buffer("features", features.contiguous(), persistent=False)
+        self.start = nn.Parameter(_start(columns))
+        self.heads = nn.Linear(d_hidden, features.shape[0] * features.shape[1], bias=False)
+        nn.init.zeros_(self.heads.weight)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Logits of all columns: (rows, d_hidden) to (columns, rows, most levels)."""
+        weights = self.heads(hidden).unflatten(1, self.features.shape[:2]).transpose(0, 1)
+        return torch.baddbmm(self.start[:, None], weights, self.features)
+
+    def of_column(self, hidden: Tensor, j: int) -> Tensor:
+        """Logits of the j-th column alone: (rows, d_hidden) to (rows, its levels)."""
+        n, width = self.n_levels[j], self.features.shape[1]
+        weights = F.linear(hidden, self.heads.weight[j * width : (j + 1) * width])
+        return torch.addmm(self.start[j, :n], weights, self.features[j, :, :n])
+
+
+class CategoryHeads(nn.Module):
+    """Softmax heads of columns of categories, with free weights for each level."""
+
+    def __init__(self, columns: Sequence[CategoryCodec], d_hidden: int) -> None:
+        super().__init__()
+        self.n_levels = [column.n_levels for column in columns]
+        start = _start(columns)
+        self.shape = start.shape
+        self.heads = nn.Linear(d_hidden, start.numel())
+        nn.init.zeros_(self.heads.weight)
+        with torch.no_grad():
+            self.heads.bias.copy_(start.flatten())
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Logits of all columns: (rows, d_hidden) to (columns, rows, most levels)."""
+        return self.heads(hidden).unflatten(1, self.shape).transpose(0, 1)
+
+    def of_column(self, hidden: Tensor, j: int) -> Tensor:
+        """Logits of the j-th column alone: (rows, d_hidden) to (rows, its levels)."""
+        levels = slice(j * self.shape[1], j * self.shape[1] + self.n_levels[j])
+        return F.linear(hidden, self.heads.weight[levels], self.heads.bias[levels])
+
+
+def _padded(features: list[np.ndarray]) -> Tensor:
+    """Matrices of several sizes as one float32 tensor of shape (matrices, most rows, most columns), with zeros."""
+    padded = np.zeros((len(features), *np.max([f.shape for f in features] or [(0, 0)], axis=0)), dtype=np.float32)
+    for j, one in enumerate(features):
+        padded[j, : one.shape[0], : one.shape[1]] = one
+    return torch.from_numpy(padded)
+
+
+def _start(columns: Sequence[ColumnCodec]) -> Tensor:
+    """Logits that give each column its own shares, (columns, most levels): training starts at independent columns."""
+    start = np.full((len(columns), max(column.n_levels for column in columns)), PADDING, dtype=np.float32)
+    for j, column in enumerate(columns):
+        start[j, : column.n_levels] = np.log(np.maximum(column.level_shares, 1e-6))
+    return torch.from_numpy(start)
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x), f of one hidden layer."""
+
+    def __init__(self, d_hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(d_hidden),
+            nn.Linear(d_hidden, d_hidden),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(d_hidden, d_hidden),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class DenoisingNetwork(Network):
+    """From the levels that stand to the distribution of each that is masked: p(x_k | z_t) of all columns k."""
+
+    def __init__(self, codec: TableCodec, config: TabularDiffusionConfig) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.tensor(codec.n_levels), persistent=False)
+        self.vectors = LevelVectors(codec.columns, config.hidden)
+        blocks = [ResidualBlock(config.hidden, config.dropout) for _ in range(config.blocks)]
+        self.body = nn.Sequential(*blocks, nn.LayerNorm(config.hidden), nn.SiLU())
+        # Heads of one kind with as many binary digits in their number of levels are computed together: no more than
+        # half of each is padding.
+        groups: dict[tuple[bool, int], list[int]] = {}
+        for k, column in enumerate(codec.columns):
+            groups.setdefault((isinstance(column, NumberCodec), column.n_levels.bit_length()), []).append(k)
+        self.heads = nn.ModuleList(
+            (NumberHeads if is_number else CategoryHeads)([codec.columns[k] for k in group], config.hidden)
+            for (is_number, _), group in groups.items()
+        )
+        self.place = {k: (head, j) for head, group in enumerate(groups.values()) for j, k in enumerate(group)}
+        self.register_buffer("grouped", torch.tensor(list(self.place)), persistent=False)
+
+    def losses(self, levels: Tensor, *, share_done: float) -> Tensor:
+        """The negative evidence lower bound of each row, (rows, d) to (rows,), at one moment or the mean of a few."""
+        n_moments = 1 if self.training else VALIDATION_MOMENTS
+        return torch.stack([self._bound(levels.long()) for _ in range(n_moments)]).mean(dim=0)
+
+    def _bound(self, levels: Tensor) -> Tensor:
+        is_masked, n_masked = self.forward_process(levels)
+        z = torch.where(is_masked, self.mask, levels)
+        cross_entropy = self.cross_entropy(z, levels)
+        return (cross_entropy * is_masked).sum(dim=1) * levels.shape[1] / n_masked
+
+    def forward_process(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Which levels are masked, (rows, d), and how many, (rows,): uniform in 1..d, spread evenly over the batch."""
+        (n, d), device = levels.shape, levels.device
+        time = (torch.arange(n, device=device) + torch.rand((), device=device)) / n
+        n_masked = 1 + (time * d).long().clamp_max(d - 1)
+        moments = torch.rand(n, d, device=device)
+        last = moments.sort(dim=1).values.gather(1, n_masked[:, None] - 1)
+        return moments <= last, n_masked
+
+    def cross_entropy(self, z: Tensor, levels: Tensor) -> Tensor:
+        """-log p(level | z) of each column: what stands or is masked, and the levels, (rows, d), to (rows, d)."""
+        hidden = self.body(F.embedding_bag(z + self.vectors.first, self.vectors(), mode="sum"))
+        wanted = levels[:, self.grouped].T.split([len(heads.n_levels) for heads in self.heads])
+        grouped = [
+            F.cross_entropy(heads(hidden).flatten(0, 1), target.flatten(), reduction="none").unflatten(0, target.shape)
+            for heads, target in zip(self.heads, wanted, strict=True)
+        ]
+        return torch.cat(grouped)[self.grouped.argsort()].T
+
+    @torch.no_grad()
+    def reverse_process(self, standing: Tensor, order: list[int], generator: torch.Generator) -> Tensor:
+        """Draw the columns of `order` one after the other: what stands or is masked, (rows, d), to levels."""
+        levels, vectors = standing.clone(), self.vectors()
+        # What is read is a sum over columns, so that one column's change is all there is to add.
+        read = F.embedding_bag(levels + self.vectors.first, vectors, mode="sum")
+        for k in order:
+            head, j = self.place[k]
+            shares = self.heads[head].of_column(self.body(read), j).softmax(dim=1).cumsum(dim=1)
+            uniform = torch.rand(len(levels), 1, generator=generator, device=levels.device)
+            drawn = (shares[:, :-1] < uniform).sum(dim=1)
+            first = self.vectors.first[k]
+            read += vectors[first + drawn] - vectors[first + self.mask[k]]
+            levels[:, k] = drawn
+        return levels
+
+
+class TabularDiffusion(Generator):
+    """Masked diffusion."""
+
+    name: ClassVar[str] = "tabular_diffusion"
+    title: ClassVar[str] = "Diffusion"
+    config_type: ClassVar[type[GeneratorConfig]] = TabularDiffusionConfig
+
+    def __init__(
+        self,
+        codec: TableCodec,
+        config: TabularDiffusionConfig,
+        network: DenoisingNetwork,
+        history: list[dict[str, float]],
+    ) -> None:
+        self.codec = codec
+        self.config = config
+        self.schema = codec.schema
+        self.network = network
+        self.history = history
+        self.device = network.mask.device.type
+
+    @classmethod
+    def fit(
+        cls,
+        cohort: TrainingCohort,
+        config: GeneratorConfig,
+        budget: Budget | None = None,
+        progress: Progress | None = None,
+        *,
+        checkpoint: Path | None = None,
+    ) -> Generator:
+        """Train the network on the levels of the table; memory holds four bytes per cell."""
+        if budget is not None:
+            raise OptionError(f"{cls.name} has no private tier yet; leave the budget out")
+        config = TabularDiffusionConfig.model_validate(config.model_dump())
+        device = pick_device(config.device)
+        codec = TableCodec.fit(cls.writable(cohort.schema), cohort.table, cohort.subject_id, n_levels=config.levels)
+        with (
+            enough_memory(cls.title, f"lower batch_rows (now {config.batch_rows})"),
+            one_thread(),
+            seeded(config.seed, device),
+        ):
+            columns = enumerate(codec.schema.names)
+            levels = [codec.column_levels(k, cohort.table[name]).astype(np.int32) for k, name in columns]
+            data = data_tensors(device, np.column_stack(levels))
+            network = DenoisingNetwork(codec, config).to(device)
+            kept = Checkpoint.of(checkpoint, config, data, cohort.subject_id) if checkpoint is not None else None
+            history = train_network(
+                network, data, cohort.subject_id, config, task=cls.title, progress=progress, checkpoint=kept
+            )
+        return cls(codec, config, network, history)
+
+    def sample(self, n: int, seed: int, conditions: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Draw `n` rows; conditions stand from the beginning, so that `attrs["acceptance_rate"]` is 1."""
+        rng = np.random.default_rng(seed)
+        row = conditions_row(self.codec, conditions)
+        wanted = wanted_levels(self.codec, row)
+        levels = np.empty((n, len(self.codec.columns)), dtype=np.int64)
+        block_rows = max(1, min(BLOCK_ROWS[self.device], BLOCK_NUMBERS // max(self.codec.n_levels)))
+        with one_thread():
+            for start in range(0, n, block_rows):
+                block = levels[start : start + block_rows]
+                block[:] = self._draw(len(block), wanted, rng)
+        frame = fixed(self.codec.draw(levels, rng), row)
+        frame.attrs["acceptance_rate"] = 1.0
+        return frame
+
+    def _draw(self, n: int, wanted: dict[int, int], rng: np.random.Generator) -> np.ndarray:
+        """Levels of `n` rows, int64 of shape (n, d), the wanted columns as they are wanted, the others in one order."""
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
+        standing = self.network.mask.repeat(n, 1)
+        for k, level in wanted.items():
+            standing[:, k] = level
+        masked = [k for k in range(len(self.codec.columns)) if k not in wanted]
+        order = rng.permutation(masked).tolist()
+        return self.network.reverse_process(standing, order, generator).cpu().numpy()
+
+    def save(self, folder: Path) -> None:
+        """Write the codec, the config and history, and the weights."""
+        self.codec.save(folder)
+        plain = {"config": self.config.model_dump(mode="json"), "history": self.history}
+        weights = {name: weight.cpu().numpy() for name, weight in self.network.state_dict().items()}
+        write_state(folder, "generator", plain, weights)
+
+    @classmethod
+    def load(cls, folder: Path) -> Generator:
+        """Read what `save` wrote, onto a GPU where there is one."""
+        plain, arrays = read_state(folder, "generator")
+        config = TabularDiffusionConfig.model_validate(plain["config"])
+        device = pick_device("cpu" if config.device == "cpu" else "auto")
+        codec = TableCodec.load(folder)
+        network = DenoisingNetwork(codec, config).to(device).eval()
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        return cls(codec, config, network, plain["history"])

@@ -1,0 +1,221 @@
+"""A generator that has learned a table, with the table's layout: rows in, rows out, in one format.
+
+What belongs here: fit, sample, save, load, for any file or data frame. What does not: the generators themselves, and
+what the command line prints (`synthesize.py`).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pydantic import ValidationError
+
+from ehr_pipeline.errors import OptionError
+from ehr_pipeline.generators.balance import Balance, Cost, draw_parts, overall_rate, plan_parts
+from ehr_pipeline.generators.base import Budget, Generator
+from ehr_pipeline.generators.registry import generator_type
+from ehr_pipeline.generators.sampling import CHUNK_ROWS
+from ehr_pipeline.progress import Progress
+from ehr_pipeline.storage import atomic_folder, read_json, write_json
+from ehr_pipeline.tables.asked import typed_value
+from ehr_pipeline.tables.layout import Layout
+from ehr_pipeline.tables.table import Table, read_table, refuse_too_few, table_of
+from ehr_pipeline.tables.write import RowWriter, lines_of, open_table
+
+DEFAULT_GENERATOR = "column_autoregressive"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """What was learned of a table.
+
+    Attributes
+    ----------
+    generator
+        The fitted generator.
+    layout
+        The table's columns and formats.
+    n_rows
+        Rows of the table.
+    originals
+        Hashes of its identifiers; None for a model that was loaded, whose folder holds nothing of a patient.
+    """
+
+    generator: Generator
+    layout: Layout
+    n_rows: int
+    originals: Mapping[str, np.ndarray] | None = None
+
+    def sample(self, n: int | None = None, conditions: Mapping[str, Any] | None = None, seed: int = 0) -> pd.DataFrame:
+        """`n` synthetic rows (default: as many as the table has), as the table itself would be read.
+
+        A data frame or Parquet file comes back in its own dtypes, a file of text as `pandas.read_csv` reads it.
+        `conditions` fixes columns, by name, to a value as the table spells it; None means missing.
+        `attrs["acceptance_rate"]` is the share of the draws that met them.
+
+        Raises
+        ------
+        OptionError
+            A column or value is unknown.
+        """
+        draw = Draw(self.generator, self.n_rows if n is None else n, seed, self._typed(conditions))
+        rows = RowWriter(self.layout, seed, self.originals)
+        if self.layout.dialect is None:
+            tables = [rows.arrow(frame) for frame in draw.chunks()]
+            frame = pa.concat_tables(tables or [self.layout.arrow.empty_table()]).to_pandas()
+            frame = frame.reset_index(drop=True)
+        else:
+            dialect = self.layout.dialect
+            text = b"".join(lines_of(rows.text(frame), dialect, self.layout) for frame in draw.chunks())
+            names = self.layout.schema.names
+            frame = pd.read_csv(io.BytesIO(text), sep=dialect.delimiter, header=None, names=names, low_memory=False)
+        frame.attrs["acceptance_rate"] = draw.acceptance_rate
+        return frame
+
+    def save(self, folder: Path | str) -> None:
+        """Write the model into `folder`, in one step; no pickle."""
+        with atomic_folder(Path(folder)) as temporary:
+            inner = temporary / "generator"
+            inner.mkdir()
+            self.generator.save(inner)
+            about = {"generator": self.generator.name, "n_rows": self.n_rows}
+            write_json(temporary / "layout.json", about | {"layout": self.layout.model_dump(mode="json")})
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Read what `save` wrote; identifiers that it makes are one character longer than any original."""
+        about = read_json(Path(folder) / "layout.json", "save a model there first")
+        generator = generator_type(about["generator"]).load(Path(folder) / "generator")
+        return cls(generator, Layout.model_validate(about["layout"]), about["n_rows"])
+
+    def _typed(self, conditions: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Conditions as the generator takes them; it refuses what it has not learned."""
+        known = self.layout.learned
+        return {
+            name: typed_value(self.layout[name], value) if name in known else value
+            for name, value in (conditions or {}).items()
+        }
+
+
+class Draw:
+    """Rows of a generator in chunks: by conditions, and by the shares of a balance.
+
+    Parameters
+    ----------
+    generator
+        What draws.
+    n
+        Rows in all.
+    seed
+        The same seed gives the same rows on the same machine.
+    conditions
+        As a generator takes them.
+    balance
+        Shares of levels (`generators/balance.py`).
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        n: int,
+        seed: int,
+        conditions: Mapping[str, Any] | None = None,
+        balance: Balance | None = None,
+    ) -> None:
+        self.generator, self.n, self.seed = generator, n, seed
+        self.parts = plan_parts(generator.codec, n, balance, conditions)
+        self.costs = [Cost() for _ in self.parts]
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Share of the draws so far that met the conditions."""
+        return overall_rate(self.costs) if self.costs else 1.0
+
+    def chunks(self) -> Iterator[pd.DataFrame]:
+        """Frames of at most `CHUNK_ROWS` rows; memory holds one."""
+        return draw_parts(self.generator.sample, self.parts, self.seed, self.costs, chunk_rows=CHUNK_ROWS)
+
+
+def fit_table(
+    table: Table,
+    generator: str = DEFAULT_GENERATOR,
+    *,
+    seed: int = 0,
+    budget: Budget | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Model:
+    """Learn from an open table.
+
+    Raises
+    ------
+    OptionError
+        There is no such generator or setting, or it has no private tier.
+    SourceError
+        The table has too few patients, or nothing to learn from.
+    """
+    kind = generator_type(generator)
+    try:
+        config = kind.config_type.model_validate({"seed": seed} | settings)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise OptionError(
+            f"{generator} has no such setting: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from None
+    refuse_too_few(table)
+    fitted = kind.fit(table.cohort(), config, budget, progress)
+    return Model(fitted, table.layout, len(table), table.originals())
+
+
+def fit(
+    source: Path | str | pd.DataFrame,
+    generator: str = DEFAULT_GENERATOR,
+    schema: Path | str | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> Model:
+    """Learn a table: a file (.csv, .tsv, .parquet, .csv.gz) or a data frame with one row per patient or visit.
+
+    Parameters
+    ----------
+    source
+        The table.
+    generator
+        Its name (`ehr-pipeline generators` lists them).
+    schema
+        A schema file; what it does not say of the columns is inferred.
+    seed
+        Seed of training.
+    settings
+        Settings of the generator.
+
+    Raises
+    ------
+    InputError
+        The table, the schema or a setting cannot be used; one line says why.
+    """
+    said = None if schema is None else Path(schema)
+    with table_of(source, said) if isinstance(source, pd.DataFrame) else read_table(Path(source), said) as table:
+        return fit_table(table, generator, seed=seed, **settings)
+
+
+def write_sample(
+    model: Model,
+    out: Path,
+    draw: Draw,
+    progress: Callable[[int], object],
+) -> None:
+    """Write all rows of `draw` to `out`, in the model's format; memory holds one chunk."""
+    done = 0
+    with open_table(out, model.layout, draw.seed, originals=model.originals, n_rows=draw.n) as table:
+        for frame in draw.chunks():
+            table.write(frame)
+            done += len(frame)
+            progress(done)
