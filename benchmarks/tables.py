@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from contenders import Conditions, Contender, chosen, digest, install, run
 from cases import Data, diabetes_130, medicore, own
+from contenders import Conditions, Contender, chosen, digest, install, run
 from judges import Scores, judge, sources
 
 HERE = Path(__file__).parent

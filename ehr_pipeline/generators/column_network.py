@@ -24,6 +24,10 @@ from ehr_pipeline.generators.training import Network
 
 MOST_FEATURES = 16
 """Features of a column's level at most; one more says that the column can be seen."""
+N_BENDS = 8
+"""Fixed functions of a number's level."""
+OWN_PACE = 0.25
+"""How fast the weights of a single level of numbers learn, against those that bend all of them."""
 MOST_HEADS_PER_STEP = 48
 """Heads that one step trains at most, drawn anew each time: the cost of a step grows with d, not with its square."""
 GROWTH_OF_BUCKETS = 4
@@ -76,15 +80,17 @@ class ColumnNetwork(Network):
         self.middle = nn.Parameter(torch.randn(d, h, h) * (2 / h) ** 0.5)
         self.middle_bias = nn.Parameter(torch.zeros(d, 1, h))
         # Ends are zero: training starts at independent columns.
-        self.tilt = nn.Parameter(torch.zeros(d, h, 2))
+        self.tilt = nn.Parameter(torch.zeros(d, h, N_BENDS))
         self.buckets = _buckets(self.n_levels)
         self.place = {k: (b, row) for b, bucket in enumerate(self.buckets) for row, k in enumerate(bucket.columns)}
         self.ends = nn.ParameterList(torch.zeros(len(b.columns), h, b.n_levels) for b in self.buckets)
         self.shares = nn.ParameterList()
         for b, bucket in enumerate(self.buckets):
-            shares, slopes, is_level = _level_tables(codec, bucket)
+            shares, bends, is_level = _level_tables(codec, bucket)
             self.shares.append(nn.Parameter(shares))
-            self.register_buffer(f"slopes_{b}", slopes, persistent=False)
+            self.register_buffer(f"bends_{b}", bends, persistent=False)
+            pace = [OWN_PACE if codec.is_number[k] else 1.0 for k in bucket.columns]
+            self.register_buffer(f"pace_{b}", torch.tensor(pace)[:, None, None], persistent=False)
             self.register_buffer(f"is_level_{b}", is_level, persistent=False)
         self.register_buffer("before", torch.ones(d, d).tril(-1), persistent=False)
         self.dropout = nn.Dropout(dropout)
@@ -176,9 +182,10 @@ class ColumnNetwork(Network):
 
     def _logits(self, b: int, rows: list[int] | slice, columns: list[int] | slice, hidden: Tensor) -> Tensor:
         """Log-probabilities, not normalised, of the columns in `rows` of bucket b: (n, B, h) to (n, B, n_levels)."""
-        # A number's levels are ordered: two weights shift and widen its whole distribution, which few patients can
-        # teach; the free weights of its levels are for what that cannot say.
-        weights = self.ends[b][rows] + self.tilt[columns] @ getattr(self, f"slopes_{b}")[rows]
+        # A number's levels are ordered: a few weights bend its whole distribution, which few patients can teach. What
+        # that cannot say is left to weights of its levels' own, which learn slowly.
+        own = self.ends[b][rows] * getattr(self, f"pace_{b}")[rows]
+        weights = own + self.tilt[columns] @ getattr(self, f"bends_{b}")[rows]
         logits = torch.baddbmm(self.shares[b][rows], hidden, weights)
         return logits.masked_fill(~getattr(self, f"is_level_{b}")[rows], -math.inf)
 
@@ -196,26 +203,35 @@ class ColumnNetwork(Network):
 
 
 def level_features(column: ColumnCodec) -> Tensor:
-    """Where the features of a column's levels start, (n_levels, n): training moves them.
+    """What a column's levels look like to the heads, (n_levels, n).
 
-    Numbers: the rank's normal quantile z, bent and cut in fixed ways; missing; a pile at either end. Few categories:
-    one feature for each but the first. Many: random. The last feature is 1: the column can be seen.
+    Numbers: their bends, fixed. Few categories: one standardised feature each; many: random; both are trained from
+    there. The last feature is 1: the column can be seen.
     """
     n = column.n_levels
     if isinstance(column, NumberCodec):
-        z = torch.from_numpy(column.level_positions).float()
-        is_missing = torch.arange(n) >= column.n_number_levels
-        bends = [z, (z**2 - 1) / 2**0.5 * ~is_missing, F.relu(z - 0.7), F.relu(-z - 0.7), torch.tanh(2 * z), is_missing]
-        for level in (0, column.n_number_levels - 1):
-            is_pile = column.n_number_levels > 0 and column.is_heavy_level(level)
-            bends.append((torch.arange(n) == level) & is_pile)
-        features = torch.stack([bend.float() for bend in bends], dim=1)
+        features = level_bends(column)
     elif n <= MOST_FEATURES:
         share = torch.from_numpy(column.level_shares).float()
         features = (torch.eye(n) - share) / (share * (1 - share)).sqrt().clamp_min(0.3)
     else:
         features = torch.randn(n, MOST_FEATURES)
     return F.pad(features, (0, 1), value=1.0)
+
+
+def level_bends(column: NumberCodec) -> Tensor:
+    """Fixed functions of each level of a column of numbers, (n_levels, N_BENDS).
+
+    The rank's normal quantile z, bent and cut in fixed ways; missing; a pile at either end.
+    """
+    n = column.n_levels
+    z = torch.from_numpy(column.level_positions).float()
+    is_missing = torch.arange(n) >= column.n_number_levels
+    bends = [z, (z**2 - 1) / 2**0.5 * ~is_missing, F.relu(z - 0.7), F.relu(-z - 0.7), torch.tanh(2 * z), is_missing]
+    for level in (0, column.n_number_levels - 1):
+        is_pile = column.n_number_levels > 0 and column.is_heavy_level(level)
+        bends.append((torch.arange(n) == level) & is_pile)
+    return torch.stack([bend.float() for bend in bends], dim=1)
 
 
 def _buckets(n_levels: list[int]) -> list[Bucket]:
@@ -226,14 +242,14 @@ def _buckets(n_levels: list[int]) -> list[Bucket]:
 
 
 def _level_tables(codec: TableCodec, bucket: Bucket) -> tuple[Tensor, Tensor, Tensor]:
-    """Per column of a bucket: log-shares (n, 1, m), the slopes of tilt and spread (n, 2, m), what is a level (n, 1, m)."""
+    """Per column of a bucket: log-shares (n, 1, m), bends (n, N_BENDS, m), and what is a level (n, 1, m)."""
     n, m = len(bucket.columns), bucket.n_levels
-    shares, slopes, is_level = torch.zeros(n, 1, m), torch.zeros(n, 2, m), torch.zeros(n, 1, m, dtype=torch.bool)
+    shares, bends, is_level = torch.zeros(n, 1, m), torch.zeros(n, N_BENDS, m), torch.zeros(n, 1, m, dtype=torch.bool)
     for row, k in enumerate(bucket.columns):
         column = codec.columns[k]
-        position = torch.from_numpy(column.level_positions).float()
-        shares[row, 0, : column.n_levels] = torch.from_numpy(column.level_shares).float().clamp_min(1e-6).log()
-        slopes[row, 0, : column.n_levels] = position
-        slopes[row, 1, : column.n_levels] = (position**2 - 1) * (position != 0)
-        is_level[row, 0, : column.n_levels] = True
-    return shares, slopes, is_level
+        levels = slice(0, column.n_levels)
+        shares[row, 0, levels] = torch.from_numpy(column.level_shares).float().clamp_min(1e-6).log()
+        is_level[row, 0, levels] = True
+        if isinstance(column, NumberCodec):
+            bends[row, :, levels] = level_bends(column).T
+    return shares, bends, is_level

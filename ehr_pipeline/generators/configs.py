@@ -52,7 +52,7 @@ class ColumnAutoregressiveConfig(TrainedConfig):
     """Settings of `ColumnAutoregressive`."""
 
     updates: int = Field(4000, ge=1, description="gradient steps at most; most tables are done after some hundreds")
-    learning_rate: float = Field(3e-3, gt=0, description="AdamW's rate for full batches; smaller ones take less")
+    learning_rate: float = Field(2e-3, gt=0, description="AdamW's rate for full batches; smaller ones take less")
     weight_decay: float = Field(1e-1, ge=0, description="AdamW's pull of the weights towards zero")
     least_gain: float | None = Field(
         0.004, ge=0, description="loss per row, in nats, that two epochs must gain, else the rate begins to fall"
@@ -66,6 +66,7 @@ class TabularDiffusionConfig(TrainedConfig):
     """Settings of `TabularDiffusion`."""
 
     updates: int = Field(6000, ge=1, description="gradient steps at most; most tables are done after a third")
+    learning_rate: float = Field(1e-3, gt=0, description="AdamW's rate for full batches; smaller ones take less")
     least_gain: float | None = Field(
         0.004, ge=0, description="loss per row, in nats, that two epochs must gain, else the rate begins to fall"
     )

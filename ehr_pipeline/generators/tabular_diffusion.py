@@ -50,6 +50,7 @@ from ehr_pipeline.generators.number_codec import NumberCodec
 from ehr_pipeline.generators.persistence import read_state, write_state
 from ehr_pipeline.generators.training import (
     Network,
+    Plan,
     data_tensors,
     enough_memory,
     one_thread,
@@ -203,6 +204,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(rows, d_hidden) to the same."""
         return x + self.layers(x)
 
 
@@ -322,7 +324,13 @@ class TabularDiffusion(Generator):
             network = DenoisingNetwork(codec, config).to(device)
             kept = Checkpoint.of(checkpoint, config, data, cohort.subject_id) if checkpoint is not None else None
             history = train_network(
-                network, data, cohort.subject_id, config, task=cls.title, progress=progress, checkpoint=kept
+                network,
+                data,
+                cohort.subject_id,
+                _with_rate(config, len(cohort.table)),
+                task=cls.title,
+                progress=progress,
+                checkpoint=kept,
             )
         return cls(codec, config, network, history)
 
@@ -368,3 +376,9 @@ class TabularDiffusion(Generator):
         network = DenoisingNetwork(codec, config).to(device).eval()
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(codec, config, network, plain["history"])
+
+
+def _with_rate(config: TabularDiffusionConfig, n_rows: int) -> TabularDiffusionConfig:
+    """The config with the rate for the batches of a table of `n_rows`: noisier gradients take smaller steps."""
+    share = Plan.of(n_rows, config).batch_rows / config.batch_rows
+    return config.model_copy(update={"learning_rate": config.learning_rate * share**0.5})
