@@ -1,6 +1,6 @@
 """A Gaussian copula (copulas 0.7.0, MIT) with its defaults: the best of its univariate families for each column.
 
-It takes numbers alone: a level is handed over as a uniform draw from its own interval of (0, 1), as wide as the level is
+It takes numbers alone: a level is handed over as a uniform draw from its own interval of (0, 1), as wide as it is
 frequent, and read back from there, as Patki, Wedge and Veeramachaneni, The synthetic data vault, DSAA 2016, do.
 """
 

@@ -70,7 +70,7 @@ class ColumnAutoregressive(Generator):
         self.schema = codec.schema
         self.network = network
         self.history = history
-        self.device = network.features.device.type
+        self.device = network.start.device.type
 
     @classmethod
     def fit(
@@ -163,7 +163,7 @@ class ColumnAutoregressive(Generator):
 def _for_rows(config: ColumnAutoregressiveConfig, n_rows: int) -> ColumnAutoregressiveConfig:
     """The config with the rate that suits the batches of a table of `n_rows`: noisier gradients, smaller steps."""
     share = Plan.of(n_rows, config).batch_rows / config.batch_rows
-    return config.model_copy(update={"learning_rate": config.learning_rate * share**0.5})
+    return config.model_copy(update={"learning_rate": config.learning_rate * share**0.25})
 
 
 def _drawn(probabilities: Tensor, generator: torch.Generator) -> Tensor:

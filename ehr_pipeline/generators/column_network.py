@@ -67,10 +67,11 @@ class ColumnNetwork(Network):
         features = [level_features(column) for column in codec.columns]
         n_features = [table.shape[1] for table in features]
         widest = max(n_features)
-        self.features = nn.Parameter(torch.cat([F.pad(table, (0, widest - table.shape[1])) for table in features]))
-        is_fixed = np.repeat(codec.is_number, self.n_levels)
-        self.register_buffer("is_fixed", torch.from_numpy(is_fixed)[:, None], persistent=False)
-        self.register_buffer("start", self.features.detach().clone(), persistent=False)
+        start = torch.cat([F.pad(table, (0, widest - table.shape[1])) for table in features])
+        self.register_buffer("start", start)
+        self.moved = nn.Parameter(torch.zeros_like(start))
+        may_move = ~torch.from_numpy(np.repeat(codec.is_number, self.n_levels))[:, None]
+        self.register_buffer("may_move", may_move, persistent=False)
         is_used = torch.arange(widest) < torch.tensor(n_features)[:, None]
         self.register_buffer("used", is_used.flatten().nonzero().squeeze(1), persistent=False)
         self.ends_at = np.cumsum(n_features).tolist()
@@ -84,10 +85,11 @@ class ColumnNetwork(Network):
         self.buckets = _buckets(self.n_levels)
         self.place = {k: (b, row) for b, bucket in enumerate(self.buckets) for row, k in enumerate(bucket.columns)}
         self.ends = nn.ParameterList(torch.zeros(len(b.columns), h, b.n_levels) for b in self.buckets)
-        self.shares = nn.ParameterList()
+        self.shifts = nn.ParameterList()
         for b, bucket in enumerate(self.buckets):
             shares, bends, is_level = _level_tables(codec, bucket)
-            self.shares.append(nn.Parameter(shares))
+            self.register_buffer(f"log_shares_{b}", shares)
+            self.shifts.append(nn.Parameter(torch.zeros_like(shares)))
             self.register_buffer(f"bends_{b}", bends, persistent=False)
             pace = [OWN_PACE if codec.is_number[k] else 1.0 for k in bucket.columns]
             self.register_buffer(f"pace_{b}", torch.tensor(pace)[:, None, None], persistent=False)
@@ -104,17 +106,19 @@ class ColumnNetwork(Network):
         """Which column each head sees, (d heads, d), where `condition`, bool of shape (d,), is given."""
         return torch.maximum(self.before, condition.float()).fill_diagonal_(0.0)
 
+    @property
+    def features(self) -> Tensor:
+        """Features of each level, (sum of n_levels, most features): those of numbers stay where they start."""
+        return self.start + self.moved * self.may_move
+
     def embedded(self, levels: Tensor) -> Tensor:
         """Features of all columns, side by side: levels (B, d) to (B, f)."""
-        return F.embedding(levels + self.first_level, self.table()).flatten(1)[:, self.used]
+        return F.embedding(levels + self.first_level, self.features).flatten(1)[:, self.used]
 
     def show(self, x: Tensor, k: int, levels: Tensor) -> None:
         """Write the features of column k, whose levels (B,) are known, into x (B, f)."""
         first, end = ([0, *self.ends_at])[k], self.ends_at[k]
-        x[:, first:end] = F.embedding(levels + self.first_level[k], self.table())[:, : end - first]
-
-    def table(self) -> Tensor:
-        return torch.where(self.is_fixed, self.start, self.features)
+        x[:, first:end] = F.embedding(levels + self.first_level[k], self.features)[:, : end - first]
 
     def losses(self, levels: Tensor, *, share_done: float) -> Tensor:
         """The negative log-likelihood of each row, in nats; in training with random conditions in half of them."""
@@ -126,9 +130,9 @@ class ColumnNetwork(Network):
         if d > MOST_HEADS_PER_STEP:
             heads = torch.randperm(d)[:MOST_HEADS_PER_STEP].sort().values
         quarter = len(levels) // 4
-        masks = [(len(levels) - 2 * quarter, self.before)]
-        for share in torch.rand(2) ** 2:  # small conditions more often: they are what is asked for
-            masks.append((quarter, self.seen((torch.rand(d) < share).to(levels.device))))
+        # Small conditions more often: they are what is asked for.
+        seen = self.seen((torch.rand(d) < torch.rand(()) ** 2).to(levels.device))
+        masks = [(len(levels) - quarter, self.before), (quarter, seen)]
         return self._nll(self.embedded(levels), levels, masks, heads) * (d / len(heads))
 
     def _nll(self, x: Tensor, levels: Tensor, masks: list[tuple[int, Tensor]], heads: Tensor) -> Tensor:
@@ -166,8 +170,8 @@ class ColumnNetwork(Network):
         """
         blocks = levels.split(4096)
         for _ in range(n_steps):
-            expected = [torch.zeros_like(shares) for shares in self.shares]
-            seen = [torch.zeros_like(shares) for shares in self.shares]
+            expected = [torch.zeros_like(shifts) for shifts in self.shifts]
+            seen = [torch.zeros_like(shifts) for shifts in self.shifts]
             for block in blocks:
                 block = block.long()
                 hidden = self._hidden(self.embedded(block), [(len(block), self.before)], torch.arange(self.n_columns))
@@ -176,9 +180,9 @@ class ColumnNetwork(Network):
                     probabilities = self._logits(b, slice(None), columns, hidden[columns]).softmax(dim=2)
                     expected[b] += probabilities.sum(1, keepdim=True)
                     seen[b] += F.one_hot(block[:, columns].T, bucket.n_levels).sum(1, keepdim=True)
-            for shares, wanted, found in zip(self.shares, seen, expected, strict=True):
+            for shifts, wanted, found in zip(self.shifts, seen, expected, strict=True):
                 # Half a row more in each: a level that these rows lack keeps its bias.
-                shares += ((wanted + 0.5) / (found + 0.5)).log().clamp(-1.0, 1.0)
+                shifts += ((wanted + 0.5) / (found + 0.5)).log().clamp(-1.0, 1.0)
 
     def _logits(self, b: int, rows: list[int] | slice, columns: list[int] | slice, hidden: Tensor) -> Tensor:
         """Log-probabilities, not normalised, of the columns in `rows` of bucket b: (n, B, h) to (n, B, n_levels)."""
@@ -186,7 +190,8 @@ class ColumnNetwork(Network):
         # that cannot say is left to weights of its levels' own, which learn slowly.
         own = self.ends[b][rows] * getattr(self, f"pace_{b}")[rows]
         weights = own + self.tilt[columns] @ getattr(self, f"bends_{b}")[rows]
-        logits = torch.baddbmm(self.shares[b][rows], hidden, weights)
+        biases = getattr(self, f"log_shares_{b}")[rows] + self.shifts[b][rows]
+        logits = torch.baddbmm(biases, hidden, weights)
         return logits.masked_fill(~getattr(self, f"is_level_{b}")[rows], -math.inf)
 
     @torch.no_grad()

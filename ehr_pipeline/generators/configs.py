@@ -53,7 +53,7 @@ class ColumnAutoregressiveConfig(TrainedConfig):
 
     updates: int = Field(4000, ge=1, description="gradient steps at most; most tables are done after some hundreds")
     learning_rate: float = Field(2e-3, gt=0, description="AdamW's rate for full batches; smaller ones take less")
-    weight_decay: float = Field(1e-1, ge=0, description="AdamW's pull of the weights towards zero")
+    weight_decay: float = Field(1.0, ge=0, description="AdamW's pull of the weights towards zero")
     least_gain: float | None = Field(
         0.004, ge=0, description="loss per row, in nats, that two epochs must gain, else the rate begins to fall"
     )
@@ -79,7 +79,7 @@ class TabularDiffusionConfig(TrainedConfig):
 class TabularGANConfig(GeneratorConfig):
     """Settings of `TabularGAN`."""
 
-    updates: int = Field(1500, ge=1, description="steps of critic and generator; large tables get two passes at least")
+    updates: int = Field(1500, ge=1, description="steps of critic and generator; large tables get more, small fewer")
     batch_rows: int = Field(512, ge=1, description="rows per step, drawn with replacement; small tables take fewer")
     learning_rate: float = Field(1e-3, gt=0, description="AdamW's rate for the generator; falls to zero as a cosine")
     critic_rate: float = Field(2e-3, gt=0, description="AdamW's rate for the critic; falls likewise")

@@ -65,6 +65,8 @@ MOST_RANKS = 2**24
 """Ranks that are held at once, so that wide tables are matched on fewer rows."""
 COMMON_SHARE = 0.1
 """Conditions that so many rows meet cost little to wait for, and what is drawn without them is nearer to the truth."""
+MOST_PASSES, FEWEST_UPDATES = 100, 200
+"""A critic that meets the same few patients more often learns them by heart, and the generator from it."""
 FEWEST_BATCH_ROWS = 64
 RANK_GRID = np.linspace(0.0, 1.0, 2049)
 """Shares at which the quantiles of a number's drawn ranks are kept."""
@@ -272,8 +274,12 @@ def _moments(layout: RowLayout, data: tuple[Tensor, Tensor], source: ConditionSo
 
 
 def _plan(n_rows: int, config: TabularGANConfig) -> Plan:
-    """The config's steps, or two passes; rows are drawn with replacement, so a batch may be larger than a table."""
-    updates = max(config.updates, 2 * n_rows // config.batch_rows)
+    """The config's steps: on large tables two passes at least, on small ones no more than `MOST_PASSES`.
+
+    Rows are drawn with replacement, so a batch may be larger than a table.
+    """
+    of_few_patients = max(FEWEST_UPDATES, MOST_PASSES * n_rows // config.batch_rows)
+    updates = max(min(config.updates, of_few_patients), 2 * n_rows // config.batch_rows)
     n_epochs = min(N_EPOCHS_AT_LEAST, updates)
     return Plan(
         n_rows=n_rows,

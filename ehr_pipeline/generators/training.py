@@ -26,7 +26,7 @@ FEWEST_PATIENTS_TO_VALIDATE = 20
 MOST_PATIENTS_TO_VALIDATE = 20_000
 N_EPOCHS_AT_LEAST = 40
 """On small tables an epoch is several passes, so that there are about this many, whatever the table's size."""
-UPDATES_PER_EPOCH = (25, 100)
+UPDATES_PER_EPOCH = (50, 100)
 """Where the rate waits for a plateau, an epoch is one pass, but no fewer and no more updates than these."""
 WARM_UP_UPDATES = 50
 PLATEAU_EPOCHS = 2

@@ -12,7 +12,7 @@ from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.configs import TabularGANConfig
 from ehr_pipeline.generators.gan_networks import Critic, Moments, RowGenerator
 from ehr_pipeline.generators.gan_rows import RowLayout
-from ehr_pipeline.generators.tabular_gan import Adversaries, TabularGAN
+from ehr_pipeline.generators.tabular_gan import Adversaries, TabularGAN, _plan
 from ehr_pipeline.generators.training import seeded
 from ehr_pipeline.progress import Step
 from ehr_pipeline_tests.generators.tables import medicore_cohort, mixed_cohort
@@ -236,6 +236,13 @@ def test_interrupted_training_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
     assert epochs[0] == 6
     assert [record["loss"] for record in resumed.history] == [record["loss"] for record in whole.history]
     assert resumed.sample(100, seed=0).equals(whole.sample(100, seed=0))
+
+
+@pytest.mark.parametrize(("n", "updates"), [(30, 200), (1000, 200), (5000, 976), (50_000, 1500), (2_000_000, 7812)])
+def test_few_patients_are_passed_over_less_often_and_many_twice(n, updates):
+    # 100 passes of 5,000 rows are 976 batches of 512; two passes of 2,000,000 are 7,812.
+    plan = _plan(n, TabularGANConfig())
+    assert plan.n_epochs * plan.updates_per_epoch == pytest.approx(updates, abs=40)
 
 
 def test_history_has_a_loss_per_epoch(fitted):
