@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -132,7 +133,9 @@ def run(contender: Contender, conditions: Conditions, out: Path) -> dict[str, An
     python = python_of(contender, conditions.environments)
     if not python.exists():
         return {"reason": "not installed: run again with --install"}
-    command = ["taskset", "-c", str(conditions.core), python, SCRIPTS / contender.script]
+    # Should memory run out, the contender is the first to go, before anybody's work.
+    pinned = ["choom", "-n", "1000", "--", "taskset", "-c", str(conditions.core)]
+    command = [*pinned, python, SCRIPTS / contender.script]
     command += ["--train", conditions.train, "--rows", str(conditions.rows), "--seed", str(conditions.seed)]
     command += ["--out", out, *contender.arguments]
     # One thread, no GPU, and nobody fetches anything.
@@ -146,6 +149,9 @@ def run(contender: Contender, conditions: Conditions, out: Path) -> dict[str, An
         return {"reason": f"stopped at the cap of {conditions.cap_s:,.0f} s"}
     except OSError as error:
         return {"reason": f"cannot be started: {error.strerror} ({error.filename})"}
+    if done.returncode < 0:
+        guess = " (out of memory?)" if done.returncode == -signal.SIGKILL else ""
+        return {"reason": f"killed by signal {-done.returncode}{guess}"}
     if done.returncode or not out.exists():
         return {"reason": f"failed (exit {done.returncode}): {_last_line(done.stderr)}"}
     found = json.loads(done.stdout.splitlines()[-1])

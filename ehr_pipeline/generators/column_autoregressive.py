@@ -7,9 +7,10 @@ https://arxiv.org/abs/1310.1757, section 3) and TabularARGN (Tiwald et al. 2025,
 # NOTE[DIFF] Order-agnostic models train all d! orders. Here the order is the table's own, and columns after k join the
 #   condition of head k only as a set C that is given: p(x_rest | x_C) = prod_k p(x_k | x_before k, x_C) is exact by the
 #   chain rule, and the heads spend their capacity on what is asked for.
-# NOTE[DIFF] A column of numbers is a softmax over some 64 levels of equal mass, heavy values apart (`codec.py`); inside a
-#   level a value is drawn from the column's own distribution, so that no value is copied.
-# NOTE[DIFF] The features of a level start as fixed functions of its rank's normal quantile and are trained from there.
+# NOTE[DIFF] A column of numbers is a softmax over some 64 levels of equal mass, heavy values apart (`codec.py`); inside
+#   a level a value is drawn from the column's own distribution, so that no value is copied.
+# NOTE[DIFF] Heads are small, and read numbers as a few fixed functions of their rank: what a head can know by heart is
+#   what a membership attack finds.
 
 The network is in `column_network.py`, how long it trains in `training.py`.
 """

@@ -3,9 +3,9 @@
 What belongs here: features, weights, masks, losses. What does not: training, sampling, conditions
 (`column_autoregressive.py`).
 
-Shapes: B rows, d columns, h hidden units, f features of all columns together. All heads are computed at once: the first layer is
-one product with masked weights (as in MADE, Germain et al. 2015, https://arxiv.org/abs/1502.03509, section 4), the
-others one batched product each.
+Shapes: B rows, d columns, h hidden units, f features of all columns together. All heads are computed at once: the
+first layer is one product with masked weights (as in MADE, Germain et al. 2015, https://arxiv.org/abs/1502.03509,
+section 4), the others one batched product each.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class ColumnNetwork(Network):
     """For each column k, the distribution of its levels given the levels of the columns it sees.
 
     Head k sees the columns before it, and those after it that stand in the condition C: the factors of
-    p(x_rest | x_C) = prod_k p(x_k | x_before k, x_C), for any C. In training C is empty for half of the rows and
-    random for the others, so that one network holds all of them.
+    p(x_rest | x_C) = prod_k p(x_k | x_before k, x_C), for any C. In training C is empty for three quarters of the rows
+    and random for the others, so that one network holds all of them.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class ColumnNetwork(Network):
         x[:, first:end] = F.embedding(levels + self.first_level[k], self.features)[:, : end - first]
 
     def losses(self, levels: Tensor, *, share_done: float) -> Tensor:
-        """The negative log-likelihood of each row, in nats; in training with random conditions in half of them."""
+        """The negative log-likelihood of each row, in nats; in training a quarter has a random condition."""
         levels = levels.long()
         d = self.n_columns
         if not self.training:
@@ -172,17 +172,17 @@ class ColumnNetwork(Network):
         for _ in range(n_steps):
             expected = [torch.zeros_like(shifts) for shifts in self.shifts]
             seen = [torch.zeros_like(shifts) for shifts in self.shifts]
-            for block in blocks:
-                block = block.long()
+            for rows in blocks:
+                block = rows.long()
                 hidden = self._hidden(self.embedded(block), [(len(block), self.before)], torch.arange(self.n_columns))
                 for b, bucket in enumerate(self.buckets):
                     columns = list(bucket.columns)
                     probabilities = self._logits(b, slice(None), columns, hidden[columns]).softmax(dim=2)
                     expected[b] += probabilities.sum(1, keepdim=True)
                     seen[b] += F.one_hot(block[:, columns].T, bucket.n_levels).sum(1, keepdim=True)
-            for shifts, wanted, found in zip(self.shifts, seen, expected, strict=True):
+            for shift, wanted, found in zip(self.shifts, seen, expected, strict=True):
                 # Half a row more in each: a level that these rows lack keeps its bias.
-                shifts += ((wanted + 0.5) / (found + 0.5)).log().clamp(-1.0, 1.0)
+                shift.add_(((wanted + 0.5) / (found + 0.5)).log().clamp(-1.0, 1.0))
 
     def _logits(self, b: int, rows: list[int] | slice, columns: list[int] | slice, hidden: Tensor) -> Tensor:
         """Log-probabilities, not normalised, of the columns in `rows` of bucket b: (n, B, h) to (n, B, n_levels)."""
@@ -242,12 +242,14 @@ def level_bends(column: NumberCodec) -> Tensor:
 def _buckets(n_levels: list[int]) -> list[Bucket]:
     """Columns by number of levels, those of like size together."""
     size_class = [math.ceil(math.log(max(2, n), GROWTH_OF_BUCKETS)) for n in n_levels]
-    members = {size: tuple(k for k, other in enumerate(size_class) if other == size) for size in sorted(set(size_class))}
+    members = {
+        size: tuple(k for k, other in enumerate(size_class) if other == size) for size in sorted(set(size_class))
+    }
     return [Bucket(columns, max(n_levels[k] for k in columns)) for columns in members.values()]
 
 
 def _level_tables(codec: TableCodec, bucket: Bucket) -> tuple[Tensor, Tensor, Tensor]:
-    """Per column of a bucket: log-shares (n, 1, m), bends (n, N_BENDS, m), and what is a level (n, 1, m)."""
+    """Per column of a bucket: log-shares (n, 1, m), bends (n, N_BENDS, m), what is a level (n, 1, m)."""
     n, m = len(bucket.columns), bucket.n_levels
     shares, bends, is_level = torch.zeros(n, 1, m), torch.zeros(n, N_BENDS, m), torch.zeros(n, 1, m, dtype=torch.bool)
     for row, k in enumerate(bucket.columns):

@@ -52,12 +52,12 @@ class ColumnAutoregressiveConfig(TrainedConfig):
     """Settings of `ColumnAutoregressive`."""
 
     updates: int = Field(4000, ge=1, description="gradient steps at most; most tables are done after some hundreds")
-    learning_rate: float = Field(2e-3, gt=0, description="AdamW's rate for full batches; smaller ones take less")
-    weight_decay: float = Field(1.0, ge=0, description="AdamW's pull of the weights towards zero")
+    learning_rate: float = Field(4e-3, gt=0, description="AdamW's rate for full batches; smaller ones take less")
+    weight_decay: float = Field(0.5, ge=0, description="AdamW's pull of the weights towards zero")
     least_gain: float | None = Field(
-        0.004, ge=0, description="loss per row, in nats, that two epochs must gain, else the rate begins to fall"
+        0.015, ge=0, description="loss per row, in nats, that two epochs must gain, else the rate begins to fall"
     )
-    hidden: int = Field(64, ge=1, description="units in each of the two hidden layers of a column's head")
+    hidden: int = Field(40, ge=1, description="units in each of the two hidden layers of a column's head")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden units dropped in training")
     levels: int = Field(64, ge=2, description="about how many levels a column of numbers has")
 

@@ -142,7 +142,7 @@ REAL = Path(__file__).parents[3] / "shared/data"
     [
         ("synthea-285/patients.csv.gz", 285, {"ID": "id", "BIRTHDATE": "time", "SSN": "id", "ADDRESS": "text"}),
         ("synthea-285/encounters.csv.gz", 246, {"ID": "id", "PATIENT": "id", "REASONCODE": "categorical"}),
-        ("mimic-iv-demo/hosp/admissions.csv.gz", 100, {"hadm_id": "id", "admittime": "time", "language": "categorical"}),
+        ("mimic-iv-demo/hosp/admissions.csv.gz", 100, {"hadm_id": "id", "admittime": "time"}),
         ("physionet-2012/outcomes_a.csv", 4000, {"RecordID": "id", "SOFA": "integer", "In-hospital_death": "binary"}),
         ("mimic-iv-ed-demo/triage.csv", 64, {"temperature": "continuous", "pain": "categorical", "o2sat": "integer"}),
     ],
