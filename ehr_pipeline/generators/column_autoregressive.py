@@ -52,6 +52,12 @@ MOST_ROWS_TO_MATCH = 50_000
 """Training rows, at most, whose shares the heads are matched to."""
 
 
+HIGHEST_QUANTILE = 0.99
+"""Proposals of a higher weight than this share of them are kept as if they had no more."""
+LEAST_ACCEPTANCE = 0.05
+"""Where fewer proposals than this would be kept, the highest weights are cut further."""
+
+
 class ColumnAutoregressive(Generator):
     """Column by column."""
 
@@ -112,35 +118,57 @@ class ColumnAutoregressive(Generator):
 
     @torch.no_grad()
     def sample(self, n: int, seed: int, conditions: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Draw `n` rows; conditioned columns are given to every head, so that no draw is rejected."""
+        """Draw `n` rows; `attrs["acceptance_rate"]` says how many proposals a row cost where there are conditions.
+
+        Heads that see the condition propose; a proposal is kept in proportion to how probable the chain without
+        sight of what comes later makes it. What is kept follows the conditional of the model's own joint
+        distribution, and a condition that one patient in a thousand meets costs little more than any other.
+        """
         row = conditions_row(self.codec, conditions)
         given = wanted_levels(self.codec, row)
         rng = np.random.default_rng(seed)
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
+        kept: list[Tensor] = []
+        n_kept = n_drawn = 0
+        highest = None if given else 0.0
         with one_thread():
-            blocks = [
-                self._draw(min(BLOCK_ROWS, n - start), given, generator) for start in range(0, max(1, n), BLOCK_ROWS)
-            ]
-        frame = fixed(self.codec.draw(torch.cat(blocks).cpu().numpy(), rng), row)
-        frame.attrs["acceptance_rate"] = 1.0
+            while n_kept < n or not kept:
+                n_rows = BLOCK_ROWS if given else min(BLOCK_ROWS, n - n_kept)
+                levels, log_weights = self._draw(n_rows, given, generator)
+                highest = _highest(log_weights) if highest is None else highest
+                uniform = torch.rand(n_rows, generator=generator, device=self.device)
+                levels = levels[uniform.log() <= log_weights - highest]
+                kept.append(levels[: n - n_kept])
+                n_kept, n_drawn = n_kept + len(levels), n_drawn + n_rows
+        frame = fixed(self.codec.draw(torch.cat(kept).cpu().numpy(), rng), row)
+        frame.attrs["acceptance_rate"] = n_kept / max(1, n_drawn)
         return frame
 
-    def _draw(self, n: int, given: dict[int, int], generator: torch.Generator) -> Tensor:
-        """Levels of `n` rows, int64 of shape (n, d): each column given those before it and the given ones."""
+    def _draw(self, n: int, given: dict[int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Levels of `n` proposed rows, int64 of shape (n, d), and their log-weights, (n,).
+
+        The weight is prod_k p(x_k | x_before k) over prod_(k not given) p(x_k | x_before k, x_given).
+        """
         network = self.network
         d = network.n_columns
         levels = torch.zeros(n, d, dtype=torch.int64, device=self.device)
+        log_weights = torch.zeros(n, device=self.device)
         x = torch.zeros(n, network.read.shape[2], device=self.device)
+        end_of_given = max(given, default=-1) + 1
         for k, level in given.items():
             levels[:, k] = level
             network.show(x, k, levels[:, k])
         for k in range(d):
-            if k in given:
-                continue
-            probabilities = network.probabilities(k, x, until=max([k, *(other + 1 for other in given)]))
-            levels[:, k] = _drawn(probabilities, generator)
-            network.show(x, k, levels[:, k])
-        return levels
+            chain = network.probabilities(k, x, until=k)
+            if k not in given:
+                guided = network.probabilities(k, x, until=end_of_given) if k < end_of_given else chain
+                levels[:, k] = _drawn(guided, generator)
+                network.show(x, k, levels[:, k])
+                if k < end_of_given:
+                    log_weights -= _log_probability(guided, levels[:, k])
+            if k < end_of_given:
+                log_weights += _log_probability(chain, levels[:, k])
+        return levels, log_weights
 
     def save(self, folder: Path) -> None:
         """Write the codec, the config and history, and the weights."""
@@ -165,6 +193,18 @@ def _for_rows(config: ColumnAutoregressiveConfig, n_rows: int) -> ColumnAutoregr
     """The config with the rate that suits the batches of a table of `n_rows`: noisier gradients, smaller steps."""
     share = Plan.of(n_rows, config).batch_rows / config.batch_rows
     return config.model_copy(update={"learning_rate": config.learning_rate * share**0.25})
+
+
+def _log_probability(probabilities: Tensor, levels: Tensor) -> Tensor:
+    """Log-probability of one level of each row: (n, n_levels) and (n,) to (n,)."""
+    return probabilities.gather(1, levels[:, None]).squeeze(1).clamp_min(1e-30).log()
+
+
+def _highest(log_weights: Tensor) -> float:
+    """The log-weight from which on each proposal is kept: few lie above it, and enough are kept in all."""
+    weights = (log_weights - log_weights.max()).exp()
+    level = torch.minimum(weights.quantile(HIGHEST_QUANTILE), weights.mean() / LEAST_ACCEPTANCE)
+    return float(level.log() + log_weights.max())
 
 
 def _drawn(probabilities: Tensor, generator: torch.Generator) -> Tensor:

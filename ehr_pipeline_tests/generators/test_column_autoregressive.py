@@ -1,0 +1,171 @@
+"""What the flagship for tables promises beyond the contract: the chain, direct conditions, wide and long columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ehr_pipeline.generators.base import TrainingCohort
+from ehr_pipeline.generators.codec import TableCodec
+from ehr_pipeline.generators.column_autoregressive import ColumnAutoregressive
+from ehr_pipeline.generators.column_network import MOST_HEADS_PER_STEP, ColumnNetwork
+from ehr_pipeline.generators.configs import ColumnAutoregressiveConfig
+from ehr_pipeline.record import Column, Schema, conform
+from ehr_pipeline_tests.generators.tables import mixed_cohort
+
+N = 6000
+
+
+def cohort_of(columns: dict[str, np.ndarray], **kinds: str) -> TrainingCohort:
+    schema = Schema(columns=tuple(Column(name=name, kind=kinds.get(name, "continuous")) for name in columns))
+    table = conform(pd.DataFrame(columns), schema)
+    return TrainingCohort(schema=schema, table=table, subject_id=np.arange(len(table)))
+
+
+@pytest.fixture(scope="module")
+def sick() -> TrainingCohort:
+    """Age drives disease, disease drives HbA1c; one patient in 250 has a rare disease, and those are old."""
+    rng = np.random.default_rng(0)
+    age = np.round(rng.normal(60, 12, N), 1)
+    diabetes = rng.random(N) < 1 / (1 + np.exp(-(age - 70) / 8))
+    hba1c = np.round(np.where(diabetes, rng.normal(7.5, 1.0, N), rng.normal(5.4, 0.4, N)), 1)
+    rare = rng.random(N) < np.where(age > 70, 0.02, 0.0005)
+    unit = np.where(rng.random(N) < 0.2 + 0.6 * diabetes, "MICU", "CSRU")
+    return cohort_of(
+        {"hba1c": hba1c, "unit": unit, "age": age, "diabetes": diabetes.astype(int), "rare": rare.astype(int)},
+        unit="categorical",
+        diabetes="binary",
+        rare="binary",
+    )
+
+
+@pytest.fixture(scope="module")
+def model(sick) -> ColumnAutoregressive:
+    return ColumnAutoregressive.fit(sick, ColumnAutoregressiveConfig(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def untrained() -> tuple[ColumnNetwork, torch.Tensor]:
+    cohort = mixed_cohort()
+    schema = ColumnAutoregressive.writable(cohort.schema)
+    codec = TableCodec.fit(schema, cohort.table, cohort.subject_id)
+    torch.manual_seed(0)
+    network = ColumnNetwork(codec, hidden=8, dropout=0.0)
+    for ends in network.ends:
+        torch.nn.init.normal_(ends)
+    return network.eval(), torch.from_numpy(codec.levels(cohort.table))
+
+
+def test_dependence_between_columns_is_kept(model, sick):
+    drawn, real = model.sample(20_000, seed=1), sick.table
+    pairs = ["hba1c", "age", "diabetes"]
+    # The standard error of a correlation of 6,000 rows is .013.
+    assert np.abs(drawn[pairs].astype(float).corr() - real[pairs].astype(float).corr()).to_numpy().max() < 0.05
+    share = {name: frame.loc[frame["diabetes"] == 1, "unit"].eq("MICU").mean() for name, frame in
+             (("drawn", drawn), ("real", real))}  # fmt: skip
+    assert abs(share["drawn"] - share["real"]) < 0.05
+
+
+def test_a_condition_moves_the_columns_before_it_too(model, sick):
+    drawn = model.sample(5_000, seed=2, conditions={"diabetes": 1})
+    real = sick.table[sick.table["diabetes"] == 1]
+    assert (drawn["diabetes"] == 1).all()
+    assert abs(drawn["hba1c"].mean() - real["hba1c"].mean()) < 0.15
+    assert abs(drawn["age"].mean() - real["age"].mean()) < 1.5
+
+
+def test_a_conditional_is_that_of_the_joint_distribution(model):
+    joint = model.sample(60_000, seed=3)
+    chosen = joint[(joint["unit"] == "MICU") & (joint["diabetes"] == 0)]
+    direct = model.sample(20_000, seed=4, conditions={"unit": "MICU", "diabetes": 0})
+    assert abs(direct["age"].mean() - chosen["age"].mean()) < 1.0
+    assert abs(direct["hba1c"].mean() - chosen["hba1c"].mean()) < 0.1
+
+
+def test_a_rare_disease_is_drawn_on_request_at_the_cost_of_a_few_proposals(model, sick):
+    drawn = model.sample(2_000, seed=5, conditions={"rare": 1})
+    assert (drawn["rare"] == 1).all()
+    assert drawn.attrs["acceptance_rate"] > 0.04  # plain rejection would keep one in 250
+    assert drawn["age"].mean() > sick.table["age"].mean() + 5
+
+
+def test_a_number_that_is_given_stands_as_it_was_given(model):
+    drawn = model.sample(3_000, seed=6, conditions={"age": 81.3})
+    assert (drawn["age"] == 81.3).all()
+    assert drawn["diabetes"].mean() > 0.6  # 1 / (1 + exp(-11.3 / 8)) = .80
+
+
+def test_a_head_sees_neither_its_own_column_nor_those_after_it(untrained):
+    network, levels = untrained
+    d = network.n_columns
+    everything = [(len(levels), network.before)]
+    hidden = network._hidden(network.embedded(levels), everything, torch.arange(d))
+    for k in range(d):
+        changed = levels.clone()
+        changed[:, k] = (changed[:, k] + 1) % network.n_levels[k]
+        moved = (network._hidden(network.embedded(changed), everything, torch.arange(d)) != hidden).flatten(1).any(1)
+        assert not moved[: k + 1].any()
+        assert moved[k + 1 :].any() or network.n_levels[k] == 1 or k == d - 1
+
+
+def test_what_is_given_is_seen_by_all_heads_but_its_own(untrained):
+    network, _ = untrained
+    given = torch.zeros(network.n_columns, dtype=torch.bool)
+    given[-1] = True
+    seen = network.seen(given)
+    assert seen[:-1, -1].all()
+    assert not seen.diagonal().any()
+
+
+def test_the_loss_of_a_patient_does_not_depend_on_the_others_of_the_batch(untrained):
+    network, levels = untrained
+    together = network.losses(levels[:8], share_done=1.0)
+    alone = torch.cat([network.losses(levels[k : k + 1], share_done=1.0) for k in range(8)])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-4)
+
+
+def test_matched_heads_expect_each_level_as_often_as_it_occurs(untrained):
+    network, levels = untrained
+    network.match_shares(levels, n_steps=30)
+    hidden = network._hidden(network.embedded(levels), [(len(levels), network.before)], torch.arange(network.n_columns))
+    for b, bucket in enumerate(network.buckets):
+        columns = list(bucket.columns)
+        expected = network._logits(b, slice(None), columns, hidden[columns]).softmax(2).mean(1)
+        for row, k in enumerate(columns):
+            occurs = torch.bincount(levels[:, k], minlength=bucket.n_levels) / len(levels)
+            assert (expected[row] - occurs).abs().max() < 0.02
+
+
+def test_more_columns_than_a_step_trains_are_all_learned():
+    rng = np.random.default_rng(1)
+    factor = rng.normal(size=1500)
+    columns = {f"x{k}": np.round(factor + 0.5 * rng.normal(size=1500), 2) for k in range(MOST_HEADS_PER_STEP + 6)}
+    model = ColumnAutoregressive.fit(cohort_of(columns), ColumnAutoregressiveConfig(device="cpu", updates=300))
+    drawn = model.sample(2_000, seed=0)
+    correlation = drawn.corr().to_numpy()[np.triu_indices(len(columns), 1)]
+    assert correlation.mean() > 0.5  # the truth is 1 / 1.25 = .8
+
+
+def test_a_column_of_thousands_of_levels_is_learned_and_its_rare_ones_pooled():
+    rng = np.random.default_rng(2)
+    code = rng.zipf(1.5, 8000) % 5000
+    group = np.where(code < 3, "common", "rare")
+    cohort = cohort_of(
+        {"group": group, "code": np.char.add("D", code.astype(str))}, group="categorical", code="categorical"
+    )
+    model = ColumnAutoregressive.fit(cohort, ColumnAutoregressiveConfig(device="cpu", updates=300))
+    drawn = model.sample(4_000, seed=0)
+    fits = drawn["code"].isin(["D1", "D2"]) == (drawn["group"] == "common")
+    assert fits.mean() > 0.9
+    several = cohort.table["code"].value_counts().loc[lambda n: n >= 5].index
+    assert set(drawn["code"]) <= {*several, "other"}
+
+
+def test_levels_beyond_a_byte_need_no_more_memory_than_two():
+    code = np.char.add("D", (np.arange(4000) % 400).astype(str))
+    cohort = cohort_of({"code": code}, code="categorical")
+    codec = TableCodec.fit(cohort.schema, cohort.table, cohort.subject_id)
+    assert codec.small_levels(cohort.table).dtype == np.int16
+    assert np.array_equal(codec.small_levels(cohort.table), codec.levels(cohort.table))
