@@ -33,7 +33,9 @@ LEVEL_WIDTH_Z = 0.35
 def infer_decimals(values: np.ndarray) -> int | None:
     """Digits after the point that all `values` keep to; None if more than `MAXIMUM_DECIMALS`."""
     for decimals in range(MAXIMUM_DECIMALS + 1):
-        if np.allclose(values, np.round(values, decimals), rtol=1e-12, atol=1e-9):
+        with np.errstate(over="ignore", invalid="ignore"):  # the largest numbers have no room for a rounding
+            rounded = np.round(values, decimals)
+        if np.allclose(values, rounded, rtol=1e-12, atol=1e-9):
             return decimals
     return None
 

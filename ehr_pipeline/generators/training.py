@@ -293,7 +293,8 @@ def _train_epoch(
         share_done = (state.epoch * plan.updates_per_epoch + k) / n_updates
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * plan.rate_share(state.history, k)
-        loss = network.losses(*(tensor[rows] for tensor in data), share_done=share_done).mean()
+        with torch.autocast(training.device.type, torch.bfloat16, enabled=training.device.type == "cuda"):
+            loss = network.losses(*(tensor[rows] for tensor in data), share_done=share_done).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)

@@ -201,3 +201,32 @@ def test_plan_has_whole_batches_and_enough_epochs(n_rows):
     assert plan.n_epochs >= 2
     assert plan.rows_per_epoch >= min(n_rows - plan.batch_rows + 1, 1)
     assert plan.n_epochs * plan.updates_per_epoch <= max(3100, 2 * n_rows // plan.batch_rows)
+
+
+def history_of(*losses: float) -> list[dict[str, float]]:
+    return [{"epoch": k + 1, "loss": loss, "validation_loss": loss} for k, loss in enumerate(losses)]
+
+
+def test_the_rate_stays_up_until_a_plateau_and_ends_at_nothing():
+    plan = Plan.of(50_000, TrainedConfig(least_gain=0.01, updates=4000))
+    still_falling = history_of(5.0, 4.0, 3.5, 3.2)
+    assert plan.plateau(still_falling) is None
+    assert plan.rate_share(still_falling, 0) == 1.0
+    on_plateau = history_of(5.0, 4.0, 3.5, 3.2, 3.199, 3.198)  # two epochs gain .002 together
+    assert plan.plateau(on_plateau) == 6
+    assert plan.last_epoch(on_plateau) == 9
+    assert plan.rate_share(on_plateau, 0) == 1.0
+    assert plan.rate_share([*on_plateau, *history_of(3.1, 3.0)], plan.updates_per_epoch - 1) < 0.01
+
+
+def test_a_plateau_once_found_stays_where_it_was():
+    plan = Plan.of(50_000, TrainedConfig(least_gain=0.01, updates=4000))
+    on_plateau = history_of(5.0, 4.0, 4.0, 4.0)
+    assert plan.plateau([*on_plateau, *history_of(3.0, 2.0)]) == plan.plateau(on_plateau) == 4
+
+
+def test_a_loss_that_never_settles_ends_within_the_updates():
+    plan = Plan.of(50_000, TrainedConfig(least_gain=0.01, updates=1000))
+    falling = history_of(*(10.0 - k for k in range(2 * plan.n_epochs)))
+    assert plan.plateau(falling[: plan.n_epochs - 1]) is not None
+    assert plan.last_epoch(falling) <= plan.n_epochs
