@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -167,6 +168,7 @@ def digest(*parts: str | Path) -> str:
 
 
 def _last_line(text: str) -> str:
-    """The line that names an error, short enough for a table."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[-1] if lines else "it said nothing")[:160].replace("|", "/")
+    """The line that names an error, or else the last one, short enough for a table."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["it said nothing"]
+    named = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception)\b", line)]
+    return (named or lines)[-1][:160].replace("|", "/")

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+import torch
 from stopwatch import measure
 from synthcity.plugins.core.dataloader import GenericDataLoader
 from synthcity.plugins.core.plugin import Plugin
@@ -28,7 +29,7 @@ def fit(table: pd.DataFrame, asked: argparse.Namespace) -> Plugin:
     """Train on the whole table as a plain one, without target."""
     module = importlib.import_module(f"synthcity.plugins.generic.plugin_{asked.plugin}")
     plugin = getattr(module, CLASSES[asked.plugin])(
-        random_state=asked.seed, device="cpu", workspace=Path(tempfile.mkdtemp(prefix="synthcity-"))
+        random_state=asked.seed, device=torch.device("cpu"), workspace=Path(tempfile.mkdtemp(prefix="synthcity-"))
     )
     return plugin.fit(GenericDataLoader(table))
 

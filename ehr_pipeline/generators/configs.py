@@ -65,14 +65,12 @@ class ColumnAutoregressiveConfig(TrainedConfig):
 class TabularDiffusionConfig(TrainedConfig):
     """Settings of `TabularDiffusion`."""
 
-    updates: int = Field(6000, ge=1, description="gradient steps at most; most tables are done after a third")
-    learning_rate: float = Field(1e-3, gt=0, description="AdamW's rate for full batches; smaller ones take less")
-    least_gain: float | None = Field(
-        0.004, ge=0, description="loss per row, in nats, that two epochs must gain, else the rate begins to fall"
-    )
+    updates: int = Field(3000, ge=1, description="gradient steps at most; large tables get two passes at least")
+    passes: int = Field(30, ge=1, description="passes over the training rows at most")
+    patience: int = Field(40, ge=1, description="epochs without a better validation loss before training stops")
     hidden: int = Field(256, ge=1, description="width of the network")
     blocks: int = Field(2, ge=0, description="residual blocks of two layers each")
-    dropout: float = Field(0.05, ge=0, lt=1, description="share of hidden units dropped in training")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden units dropped in training")
     levels: int = Field(64, ge=2, description="about how many levels a column of numbers has")
 
 

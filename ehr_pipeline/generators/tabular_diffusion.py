@@ -2,34 +2,34 @@
 
 The line of TabDDPM (https://arxiv.org/abs/2209.15421), TabSyn (https://arxiv.org/abs/2310.09656) and TabDiff
 (https://arxiv.org/abs/2410.20626), with the diffusion that TabDiff has for categories in all columns: the absorbing
-process of Austin et al. 2021 (https://arxiv.org/abs/2107.03006, section 3.1), in continuous time as in MDLM (Sahoo et
-al. 2024, https://arxiv.org/abs/2406.07524, section 3).
+process of Austin et al. 2021 (https://arxiv.org/abs/2107.03006, section 3.1) in continuous time (MDLM, Sahoo et al.
+2024, https://arxiv.org/abs/2406.07524, section 3). A row x has d levels x_k; z_t is what stands of it at time t.
 
-- Forward: each level of a row is masked at its own moment; at time t it still stands with probability
-  alpha_t = 1 - t, and at t = 1 the whole row is masked. Nothing else ever happens to it.
-- Reverse: from t = 1 to 0, a masked level appears at the moment at which it was masked, drawn from what the network
-  p(level | levels that stand) says; one that stands stays (MDLM, section 3.2).
-- Loss: the evidence bound, which is the cross-entropy of the masked levels, weighed by 1 / t (MDLM, section 3.5).
+- Forward: q(z_t,k = x_k) = alpha_t = 1 - t, else z_t,k is masked, each level at a moment of its own. At t = 1 the
+  whole row is masked.
+- Reverse, from t to s < t: what stands stays; what is masked appears with probability (alpha_s - alpha_t) /
+  (1 - alpha_t), drawn from the network's p(x_k | z_t).
+- Loss: the negative evidence bound, E_t [1/t sum of -log p(x_k | z_t) over masked k]. Given how many levels n are
+  masked, uniform in 1..d, this is E_n [d/n sum of -log p(x_k | z)], with less variance (Hoogeboom et al. 2022,
+  https://arxiv.org/abs/2110.02037, section 3), and neither it nor p depends on t any more.
 
 Where we leave the papers, and why:
 
 # NOTE[DIFF] Numbers are levels too (`codec.py`), and a value is drawn inside its level. TabDiff diffuses numbers by
-#   Gaussian noise, and needs as many steps to find a point mass or a gap as we need columns for the whole row.
-# NOTE[DIFF] The network does not read t: what stands already says it (Zheng et al. 2025,
-#   https://arxiv.org/abs/2409.02908, section 3).
-# NOTE[DIFF] Time enters as the number of masked levels, k uniform in 1..d: the same bound with less variance (Ou et al.
-#   2025, https://arxiv.org/abs/2406.03736, section 3.3).
-# NOTE[DIFF] We sample where something happens, one column at a time, as if the steps were infinitely many (Zheng's
-#   first-hitting sampler, section 4.1): exact, in as many steps as columns. The rows of a block share one order.
+#   Gaussian noise, which meets a point mass or a gap only in the limit of many steps.
+# NOTE[DIFF] We sample only the moments at which a level appears, one column at a time: what the reverse process comes
+#   to in infinitely many steps, in d of them (Zheng et al. 2025, https://arxiv.org/abs/2409.02908, the first-hitting
+#   sampler). The rows of a block share their order.
 # NOTE[DIFF] One schedule for all columns. TabDiff learns one for each, which makes some orders rare; here any set of
 #   columns may be the condition, so all of them must be learned.
+# NOTE[DIFF] The network is a residual perceptron over a sum of one vector per column, as TabDDPM's, not TabDiff's
+#   transformer: a step costs as much as one token of it.
 
 A condition is a level that stands from the beginning: no row is rejected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,11 +41,11 @@ from torch.nn import functional as F
 
 from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
-from ehr_pipeline.generators.category_codec import CategoryCodec
 from ehr_pipeline.generators.checkpoint import Checkpoint
-from ehr_pipeline.generators.codec import ColumnCodec, TableCodec
+from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.conditions import conditions_row, fixed, wanted_levels
 from ehr_pipeline.generators.configs import TabularDiffusionConfig
+from ehr_pipeline.generators.level_layers import CategoryHeads, LevelVectors, NumberHeads
 from ehr_pipeline.generators.number_codec import NumberCodec
 from ehr_pipeline.generators.persistence import read_state, write_state
 from ehr_pipeline.generators.training import (
@@ -60,134 +60,12 @@ from ehr_pipeline.generators.training import (
 )
 from ehr_pipeline.progress import Progress
 
-CENTRES = np.linspace(-2.4, 2.4, 7)
-"""Where the curves over the levels of numbers have their peaks, as standard normal numbers."""
-OWN_SHARE = 0.04
-"""A level of numbers that holds this share of the rows, such as a point mass, has weights of its own."""
-PADDING = -1e4
-"""Logit of a level that is not there."""
 VALIDATION_MOMENTS = 4
 """Moments of the diffusion at which each row is validated."""
 BLOCK_ROWS = {"cpu": 1024, "cuda": 16_384}
 """Rows that are drawn together, in one order of columns: what fits a processor's cache."""
 BLOCK_NUMBERS = 16_000_000
 """Probabilities that a block holds at most: fewer rows where a column has very many levels."""
-
-
-def level_features(column: NumberCodec) -> np.ndarray:
-    """What a network reads of the levels of a column of numbers: float64 of shape (n_levels, features).
-
-    Where the level lies (z, and z squared), triangles around `CENTRES`, and one column each for missing and for the
-    levels that have weights of their own.
-    """
-    z = column.level_positions[:, None]
-    triangles = np.maximum(0.0, 1 - np.abs(z - CENTRES) / (CENTRES[1] - CENTRES[0]))
-    curves = np.hstack([z, (z**2 - 1) / 2, triangles])
-    is_own = column.level_shares >= OWN_SHARE
-    if column.may_be_missing:
-        curves[-1] = 0.0
-        is_own[-1] = True
-    return np.hstack([curves, np.eye(column.n_levels)[:, is_own]])
-
-
-class LevelVectors(nn.Module):
-    """One vector per level of each column, and one more, its last, for masked.
-
-    A category's vectors are free, a number's are mixed of the features of its levels. A row is read as the sum of
-    its columns' vectors: a linear layer on one-hot columns that never makes them.
-    """
-
-    def __init__(self, columns: Sequence[ColumnCodec], d_hidden: int) -> None:
-        super().__init__()
-        features, sizes = [], []
-        for column in columns:
-            if isinstance(column, NumberCodec):
-                features.append(np.pad(level_features(column), (0, 1)))
-                features[-1][-1, -1] = 1.0  # masked
-            else:
-                sizes.append(column.n_levels + 1)
-        self.register_buffer("features", _padded(features), persistent=False)
-        n_numbers, n_vectors, n_features = self.features.shape
-        scale = 0.5 * len(columns) ** -0.5
-        self.categories = nn.Parameter(scale * torch.randn(sum(sizes), d_hidden))
-        self.numbers = nn.Parameter(scale * torch.randn(n_numbers, n_features, d_hidden))
-        # Vectors lie by column: first all categories, then the numbers, as many for each as the longest has.
-        starts = {
-            False: iter(np.cumsum([0, *sizes]).tolist()),
-            True: iter((sum(sizes) + n_vectors * np.arange(n_numbers)).tolist()),
-        }
-        first = [next(starts[isinstance(column, NumberCodec)]) for column in columns]
-        self.register_buffer("first", torch.tensor(first), persistent=False)
-
-    def forward(self) -> Tensor:
-        """All vectors, (vectors, d_hidden); that of level l of column k is at `first[k] + l`."""
-        return torch.cat([self.categories, torch.bmm(self.features, self.numbers).flatten(0, 1)])
-
-
-class NumberHeads(nn.Module):
-    """Softmax heads of columns of numbers: what is learned are weights of the features of a column's levels.
-
-    Neighbouring levels so share what they are taught, which a few patients can do.
-    """
-
-    def __init__(self, columns: Sequence[NumberCodec], d_hidden: int) -> None:
-        super().__init__()
-        self.n_levels = [column.n_levels for column in columns]
-        features = _padded([level_features(column) for column in columns]).transpose(1, 2)
-        self.register_buffer("features", features.contiguous(), persistent=False)
-        self.start = nn.Parameter(_start(columns))
-        self.heads = nn.Linear(d_hidden, features.shape[0] * features.shape[1], bias=False)
-        nn.init.zeros_(self.heads.weight)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Logits of all columns: (rows, d_hidden) to (columns, rows, most levels)."""
-        weights = self.heads(hidden).unflatten(1, self.features.shape[:2]).transpose(0, 1)
-        return torch.baddbmm(self.start[:, None], weights, self.features)
-
-    def of_column(self, hidden: Tensor, j: int) -> Tensor:
-        """Logits of the j-th column alone: (rows, d_hidden) to (rows, its levels)."""
-        n, width = self.n_levels[j], self.features.shape[1]
-        weights = F.linear(hidden, self.heads.weight[j * width : (j + 1) * width])
-        return torch.addmm(self.start[j, :n], weights, self.features[j, :, :n])
-
-
-class CategoryHeads(nn.Module):
-    """Softmax heads of columns of categories, with free weights for each level."""
-
-    def __init__(self, columns: Sequence[CategoryCodec], d_hidden: int) -> None:
-        super().__init__()
-        self.n_levels = [column.n_levels for column in columns]
-        start = _start(columns)
-        self.shape = start.shape
-        self.heads = nn.Linear(d_hidden, start.numel())
-        nn.init.zeros_(self.heads.weight)
-        with torch.no_grad():
-            self.heads.bias.copy_(start.flatten())
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Logits of all columns: (rows, d_hidden) to (columns, rows, most levels)."""
-        return self.heads(hidden).unflatten(1, self.shape).transpose(0, 1)
-
-    def of_column(self, hidden: Tensor, j: int) -> Tensor:
-        """Logits of the j-th column alone: (rows, d_hidden) to (rows, its levels)."""
-        levels = slice(j * self.shape[1], j * self.shape[1] + self.n_levels[j])
-        return F.linear(hidden, self.heads.weight[levels], self.heads.bias[levels])
-
-
-def _padded(features: list[np.ndarray]) -> Tensor:
-    """Matrices of several sizes as one float32 tensor of shape (matrices, most rows, most columns), with zeros."""
-    padded = np.zeros((len(features), *np.max([f.shape for f in features] or [(0, 0)], axis=0)), dtype=np.float32)
-    for j, one in enumerate(features):
-        padded[j, : one.shape[0], : one.shape[1]] = one
-    return torch.from_numpy(padded)
-
-
-def _start(columns: Sequence[ColumnCodec]) -> Tensor:
-    """Logits that give each column its own shares, (columns, most levels): training starts at independent columns."""
-    start = np.full((len(columns), max(column.n_levels for column in columns)), PADDING, dtype=np.float32)
-    for j, column in enumerate(columns):
-        start[j, : column.n_levels] = np.log(np.maximum(column.level_shares, 1e-6))
-    return torch.from_numpy(start)
 
 
 class ResidualBlock(nn.Module):
@@ -228,9 +106,10 @@ class DenoisingNetwork(Network):
         )
         self.place = {k: (head, j) for head, group in enumerate(groups.values()) for j, k in enumerate(group)}
         self.register_buffer("grouped", torch.tensor(list(self.place)), persistent=False)
+        self.register_buffer("ungrouped", self.grouped.argsort(), persistent=False)
 
     def losses(self, levels: Tensor, *, share_done: float) -> Tensor:
-        """The negative evidence lower bound of each row, (rows, d) to (rows,), at one moment or the mean of a few."""
+        """The negative evidence bound of each row, (rows, d) to (rows,), at one moment; in validation at a few."""
         n_moments = 1 if self.training else VALIDATION_MOMENTS
         return torch.stack([self._bound(levels.long()) for _ in range(n_moments)]).mean(dim=0)
 
@@ -241,7 +120,7 @@ class DenoisingNetwork(Network):
         return (cross_entropy * is_masked).sum(dim=1) * levels.shape[1] / n_masked
 
     def forward_process(self, levels: Tensor) -> tuple[Tensor, Tensor]:
-        """Which levels are masked, (rows, d), and how many, (rows,): uniform in 1..d, spread evenly over the batch."""
+        """Which levels are masked, (rows, d), and how many, (rows,): n is uniform in 1..d, even over the batch."""
         (n, d), device = levels.shape, levels.device
         time = (torch.arange(n, device=device) + torch.rand((), device=device)) / n
         n_masked = 1 + (time * d).long().clamp_max(d - 1)
@@ -257,7 +136,7 @@ class DenoisingNetwork(Network):
             F.cross_entropy(heads(hidden).flatten(0, 1), target.flatten(), reduction="none").unflatten(0, target.shape)
             for heads, target in zip(self.heads, wanted, strict=True)
         ]
-        return torch.cat(grouped)[self.grouped.argsort()].T
+        return torch.cat(grouped)[self.ungrouped].T
 
     @torch.no_grad()
     def reverse_process(self, standing: Tensor, order: list[int], generator: torch.Generator) -> Tensor:
@@ -327,7 +206,7 @@ class TabularDiffusion(Generator):
                 network,
                 data,
                 cohort.subject_id,
-                _with_rate(config, len(cohort.table)),
+                _for_rows(config, len(cohort.table)),
                 task=cls.title,
                 progress=progress,
                 checkpoint=kept,
@@ -378,7 +257,12 @@ class TabularDiffusion(Generator):
         return cls(codec, config, network, plain["history"])
 
 
-def _with_rate(config: TabularDiffusionConfig, n_rows: int) -> TabularDiffusionConfig:
-    """The config with the rate for the batches of a table of `n_rows`: noisier gradients take smaller steps."""
-    share = Plan.of(n_rows, config).batch_rows / config.batch_rows
-    return config.model_copy(update={"learning_rate": config.learning_rate * share**0.5})
+def _for_rows(config: TabularDiffusionConfig, n_rows: int) -> TabularDiffusionConfig:
+    """The config for a table of `n_rows`: no more passes than asked for, and a rate that suits its batches.
+
+    Small batches have noisy gradients, which take smaller steps.
+    """
+    batch_rows = Plan.of(n_rows, config).batch_rows
+    updates = min(config.updates, config.passes * max(1, n_rows // batch_rows))
+    learning_rate = config.learning_rate * (batch_rows / config.batch_rows) ** 0.5
+    return config.model_copy(update={"updates": updates, "learning_rate": learning_rate})
