@@ -13,6 +13,7 @@ from ehr_pipeline.defs.resources import PipelineData
 from ehr_pipeline.errors import NotReady
 from ehr_pipeline.evaluate.cohort import evaluate_cohort
 from ehr_pipeline.generators.cohort_data import load_training_cohort
+from ehr_pipeline.generators.registry import GENERATORS
 from ehr_pipeline.generators.train import train
 from ehr_pipeline.ingest import known_sources
 from ehr_pipeline.prepare import prepare_cohort
@@ -51,7 +52,8 @@ def instance(tmp_path):
 
 def quick(**ops):
     """Run config that keeps training short."""
-    return {"ops": {"model__tabular_vae": {"config": {"updates": 40}}, **ops}}
+    trained = [name for name, entry in GENERATORS.items() if "updates" in entry.config_type.model_fields]
+    return {"ops": {f"model__{name}": {"config": {"updates": 40}} for name in trained} | ops}
 
 
 @pytest.mark.slow
@@ -60,7 +62,7 @@ def test_one_run_holds_the_whole_chain_and_no_patient(data, instance, tmp_path):
     assert result.success, [event.message for event in result.all_events if event.is_failure]
     folder = data.cohort("emergency")
     scores = read_json(folder.report_scores)
-    assert set(scores["generators"]) == {"independent", "tabular_vae"}
+    assert set(scores["generators"]) == set(GENERATORS)
     assert folder.report_page.exists()
     assert read_json(folder.generator("tabular_vae").sanity)["drawn_with"]["seed"] == 0
     evaluations = result.get_asset_check_evaluations()
