@@ -175,7 +175,7 @@ def synthesize(
         schema=schema,
         conditions=read_conditions(condition or ()),
         balance=read_balance(balance or ()),
-        target_epsilon=epsilon,
+        epsilon=epsilon,
         delta=delta,
         seed=seed,
     )

@@ -109,6 +109,11 @@ class GeneratorFolder:
         """Scores of the synthetic table, each with interval, floor and null."""
         return self.root / "scores.json"
 
+    @property
+    def audit(self) -> Path:
+        """What an audit with canaries found of the generator's privacy."""
+        return self.root / "audit.json"
+
     def what_if(self, name: str) -> WhatIfFiles:
         """Files of one what-if cohort; the ordinary synthetic table stands apart from them."""
         return WhatIfFiles(self.root / "what_if" / f"{check_name(name, 'what-if cohort')}.parquet")
@@ -235,6 +240,25 @@ class DataFolder:
     def cohort_definitions(self) -> Path:
         """A user's own cohort files, beside those that ship."""
         return self.root / "cohort-definitions"
+
+    @property
+    def ledger(self) -> Path:
+        """Every spend of privacy on this folder's patients, chained by hashes."""
+        return self.root / "ledger.duckdb"
+
+    @property
+    def policy(self) -> Path:
+        """What a release must keep to, where it differs from the defaults; optional."""
+        return self.root / "policy.yaml"
+
+    @property
+    def signing_key(self) -> Path:
+        """Private key that signs released bundles; made on first use."""
+        return self.root / "signing-key.pem"
+
+    def releases(self, cohort: str) -> Path:
+        """Folder of a cohort's released bundles, one folder each."""
+        return self.root / "releases" / check_name(cohort, "cohort")
 
     def cohort(self, name: str) -> CohortFolder:
         """Folder of one cohort."""

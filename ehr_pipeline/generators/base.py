@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from ehr_pipeline.errors import OptionError
+from ehr_pipeline.privacy.budget import Budget, PrivacyPlan
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.record import Schema
 
@@ -37,14 +39,6 @@ class TrainingCohort:
     schema: Schema
     table: pd.DataFrame
     subject_id: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """A privacy budget that a private tier must keep to: (target_epsilon, delta) per patient."""
-
-    target_epsilon: float
-    delta: float
 
 
 class GeneratorConfig(BaseModel):
@@ -76,11 +70,28 @@ class Generator(ABC):
     """One record per epoch (epoch, loss, validation_loss, ...); empty for what needs no training."""
     device: str = "cpu"
     """Where it was trained."""
+    privacy: PrivacyPlan | None = None
+    """What a private fit spent; None for a fit without a budget, which promises nothing."""
+    n_patients: int | None = None
+    """Number of training patients as a private fit measured it, noise included; None without a budget."""
 
     @classmethod
     def writable(cls, schema: Schema) -> Schema:
         """The columns of `schema` that this generator can write."""
         return schema.without(column.name for column in schema.columns if column.kind in cls.left_out_kinds)
+
+    @classmethod
+    def privacy_plan(cls, schema: Schema, config: GeneratorConfig, budget: Budget) -> PrivacyPlan:
+        """What `fit` with this budget will do with patients whose table has the columns `schema`; reads no patient.
+
+        Raises
+        ------
+        OptionError
+            The generator has no private tier, or the budget is too small for any noise.
+        DefinitionError
+            A column lacks what a private fit must not look up (`private_codec.require_public`).
+        """
+        raise OptionError(f"{cls.name} has no private tier; leave the budget out")
 
     @classmethod
     @abstractmethod
@@ -96,8 +107,8 @@ class Generator(ABC):
         """Learn from the training patients.
 
         With `checkpoint`, a folder, an interrupted training of the same data and config resumes from
-        where it was. With `budget`, all that is learned stays inside it, or OptionError is raised by a
-        generator that has no private tier.
+        where it was. With `budget`, all that is learned stays inside it, by the plan that `privacy_plan`
+        gives (errors as there): the fit keeps no checkpoint and no losses, and its noise has no seed.
         """
 
     @abstractmethod

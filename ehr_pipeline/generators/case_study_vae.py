@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ehr_pipeline.errors import DefinitionError, OptionError
-from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
+from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.checkpoint import Checkpoint
 from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.configs import TabularVAEConfig
@@ -34,6 +34,7 @@ from ehr_pipeline.generators.training import (
     seeded,
     train_network,
 )
+from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.progress import Progress
 
 HIDDEN = (256, 128)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ehr_pipeline.errors import OptionError
-from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
+from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.checkpoint import Checkpoint
 from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.column_network import ColumnNetwork
@@ -42,6 +42,7 @@ from ehr_pipeline.generators.training import (
     seeded,
     train_network,
 )
+from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.progress import Progress
 
 BLOCK_ROWS = 8192

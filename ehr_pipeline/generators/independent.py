@@ -5,19 +5,23 @@ Nothing of the dependence between columns is kept; missing values come at each c
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
-from ehr_pipeline.errors import OptionError
-from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
+from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.conditions import conditions_row, fixed
 from ehr_pipeline.generators.configs import IndependentConfig
 from ehr_pipeline.generators.persistence import read_state, write_state
+from ehr_pipeline.generators.private_codec import OneRowEach, codec_mechanism, learn_private_codec, require_public
+from ehr_pipeline.privacy.accountant import accounted, total_noise
+from ehr_pipeline.privacy.budget import Budget, PrivacyPlan
 from ehr_pipeline.progress import Progress, Step
+from ehr_pipeline.record import Schema
 
 
 class Independent(Generator):
@@ -44,12 +48,27 @@ class Independent(Generator):
         checkpoint: Path | None = None,
     ) -> Self:
         """Learn each column's distribution; takes no longer than reading the table, so it keeps no checkpoint."""
-        if budget is not None:
-            raise OptionError(f"{cls.name} has no private tier yet; leave the budget out")
-        codec = TableCodec.fit(cls.writable(cohort.schema), cohort.table, cohort.subject_id)
+        schema = cls.writable(cohort.schema)
+        config = IndependentConfig.model_validate(config.model_dump())
+        if budget is None:
+            generator = cls(TableCodec.fit(schema, cohort.table, cohort.subject_id), config)
+        else:
+            plan = cls.privacy_plan(cohort.schema, config, budget)
+            noise = plan.mechanisms[0].noise_multiplier
+            codec, n_patients = learn_private_codec(schema, OneRowEach(cohort), noise)
+            generator = cls(codec, config)
+            generator.privacy, generator.n_patients = plan, n_patients
         if progress is not None:
             progress(Step(task=cls.title, done=1, total=1, unit="pass", elapsed_s=0.0))
-        return cls(codec, IndependentConfig.model_validate(config.model_dump()))
+        return generator
+
+    @classmethod
+    def privacy_plan(cls, schema: Schema, config: GeneratorConfig, budget: Budget) -> PrivacyPlan:
+        """The whole budget goes to the columns' histograms."""
+        schema = cls.writable(schema)
+        require_public(schema)
+        histograms = codec_mechanism(schema, total_noise(budget) * math.sqrt(len(schema.columns)))
+        return PrivacyPlan(budget=budget, mechanisms=(histograms,), accounted=accounted((histograms,), budget.delta))
 
     def sample(self, n: int, seed: int, conditions: dict[str, Any] | None = None) -> pd.DataFrame:
         """Draw `n` rows; a conditioned column tells nothing about the others, so nothing is rejected."""

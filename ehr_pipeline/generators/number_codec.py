@@ -117,7 +117,7 @@ class NumberCodec:
             lower=lower,
             upper=upper,
             segment_ranks=ranks,
-            level_starts=_level_starts(ranks, is_heavy, n_levels, len(numbers), minimum_patients),
+            level_starts=level_starts(ranks, is_heavy, n_levels, len(numbers), minimum_patients),
             missing_share=missing_share,
         )
 
@@ -247,7 +247,7 @@ def _uninformed(minimum: float | None, maximum: float | None, decimals: int | No
     return as_segment(value, value, decimals)
 
 
-def _level_starts(
+def level_starts(
     ranks: np.ndarray, is_heavy: np.ndarray, n_levels: int, n_rows: int, minimum_patients: int
 ) -> np.ndarray:
     """First segment of each level, and the number of segments at the end.

@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ehr_pipeline.errors import OptionError
-from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
+from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.checkpoint import Checkpoint
 from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.conditions import conditions_row, fixed, wanted_levels
@@ -58,6 +58,7 @@ from ehr_pipeline.generators.training import (
     seeded,
     train_network,
 )
+from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.progress import Progress
 
 VALIDATION_MOMENTS = 4

@@ -36,7 +36,7 @@ from scipy.special import ndtri
 from torch import Tensor, nn
 
 from ehr_pipeline.errors import OptionError
-from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
+from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.calibration import match_shares
 from ehr_pipeline.generators.checkpoint import Checkpoint, TrainingState
 from ehr_pipeline.generators.codec import TableCodec
@@ -55,6 +55,7 @@ from ehr_pipeline.generators.training import (
     seeded,
     train_epochs,
 )
+from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.progress import Progress
 
 AVERAGE_POWER = 7

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ehr_pipeline.errors import OptionError
-from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
+from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.case_study_vae import CaseStudyVAE
 from ehr_pipeline.generators.checkpoint import Checkpoint
 from ehr_pipeline.generators.codec import TableCodec
@@ -51,6 +51,7 @@ from ehr_pipeline.generators.training import (
     seeded,
     train_network,
 )
+from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.progress import Progress
 
 BLOCK_ROWS = 16_384

@@ -15,9 +15,10 @@ from typing import Any
 import pandas as pd
 
 from ehr_pipeline.errors import NotReady
-from ehr_pipeline.generators.base import Budget, Generator, GeneratorConfig, TrainingCohort
+from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.cohort_data import load_training_cohort
 from ehr_pipeline.generators.registry import generator_type
+from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.storage import CohortFolder, GeneratorFolder, atomic_folder, read_json, write_json
 
@@ -38,6 +39,9 @@ class TrainingSummary:
         One record per epoch; empty for what needs no training.
     data_fingerprint
         SHA-256 over the training table, its schema and its patients.
+    privacy
+        What a private fit spent (`PrivacyPlan.record`); None without a budget. With one, `n_rows` and `n_patients`
+        are as the fit measured them, noise included.
     """
 
     generator: str
@@ -49,6 +53,7 @@ class TrainingSummary:
     data_fingerprint: str
     config: dict[str, Any]
     device: str
+    privacy: dict[str, Any] | None
     versions: dict[str, str]
 
 
@@ -79,14 +84,15 @@ def train(
     generator = generator_class.fit(cohort, config, budget, progress, checkpoint=folder.checkpoint)
     summary = TrainingSummary(
         generator=name,
-        n_rows=len(cohort.table),
-        n_patients=len(pd.unique(cohort.subject_id)),
+        n_rows=generator.n_patients or len(cohort.table),
+        n_patients=generator.n_patients or len(pd.unique(cohort.subject_id)),
         left_out=[column for column in cohort.schema.names if column not in generator.schema],
         duration_s=round(time.perf_counter() - started, 3),
         history=generator.history,
         data_fingerprint=data_fingerprint(cohort),
         config=config.model_dump(mode="json"),
         device=generator.device,
+        privacy=generator.privacy.record() if generator.privacy else None,
         versions={package: importlib.metadata.version(package) for package in VERSIONS_OF},
     )
     with atomic_folder(folder.model) as temporary:

@@ -19,9 +19,10 @@ from pydantic import ValidationError
 
 from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators.balance import Balance, Cost, draw_parts, overall_rate, plan_parts
-from ehr_pipeline.generators.base import Budget, Generator
+from ehr_pipeline.generators.base import Generator
 from ehr_pipeline.generators.registry import generator_type
 from ehr_pipeline.generators.sampling import CHUNK_ROWS
+from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.storage import atomic_folder, read_json, write_json
 from ehr_pipeline.tables.asked import typed_value

@@ -6,7 +6,6 @@ typed (`cli.py`), and each step's own work.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,8 +13,8 @@ from pathlib import Path
 
 from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators.balance import Balance
-from ehr_pipeline.generators.base import Budget
 from ehr_pipeline.generators.registry import generator_type
+from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.progress import Progress, Step, silent
 from ehr_pipeline.tables.asked import check_conditions
 from ehr_pipeline.tables.model import DEFAULT_GENERATOR, Draw, fit_table, write_sample
@@ -41,7 +40,7 @@ class Request:
         Column to value, in the file's spelling; an empty text means missing.
     balance
         Columns whose levels get given or equal shares of the rows.
-    target_epsilon, delta
+    epsilon, delta
         Privacy budget per patient; without epsilon there is none.
     """
 
@@ -52,7 +51,7 @@ class Request:
     schema: Path | None = None
     conditions: Mapping[str, str] = field(default_factory=dict)
     balance: Balance = field(default_factory=dict)
-    target_epsilon: float | None = None
+    epsilon: float | None = None
     delta: float | None = None
     seed: int = 0
 
@@ -112,16 +111,11 @@ def _checked(request: Request) -> Budget | None:
         raise OptionError(f"--out {out}: there is no folder {out.parent}; make it first")
     if out.exists() and request.table.exists() and out.samefile(request.table):
         raise OptionError(f"--out {out} is the table itself; write to another file")
-    if request.target_epsilon is None:
+    if request.epsilon is None:
         if request.delta is not None:
             raise OptionError("--delta says nothing without --epsilon")
         return None
-    if not (math.isfinite(request.target_epsilon) and request.target_epsilon > 0):
-        raise OptionError("--epsilon must be a number above 0")
-    delta = 1e-6 if request.delta is None else request.delta
-    if not 0 < delta < 1:
-        raise OptionError("--delta must lie between 0 and 1")
-    return Budget(target_epsilon=request.target_epsilon, delta=delta)
+    return Budget(epsilon=request.epsilon, delta=1e-6 if request.delta is None else request.delta)
 
 
 def _check_balance(request: Request, names: list[str]) -> None:

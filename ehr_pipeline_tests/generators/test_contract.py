@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from ehr_pipeline.errors import OptionError
-from ehr_pipeline.generators.base import Budget, Generator, TrainingCohort
+from ehr_pipeline.generators.base import Generator, TrainingCohort
 from ehr_pipeline.generators.registry import GENERATORS, generator_type
 from ehr_pipeline.generators.train import load_model, train
+from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.record import DTYPES, Column, Schema, conform
 from ehr_pipeline.storage import GeneratorFolder
 from ehr_pipeline_tests.generators.tables import mixed_cohort
@@ -219,4 +220,4 @@ def test_budget_is_kept_or_refused_in_one_line(name):
     if name not in {"independent", "tabular_vae"}:
         pytest.skip("has a private tier of its own, tested with privacy")
     with pytest.raises(OptionError, match=f"{name} has no private tier yet"):
-        generator_type(name).fit(mixed_cohort(50), quick_config(name), Budget(target_epsilon=1.0, delta=1e-5))
+        generator_type(name).fit(mixed_cohort(50), quick_config(name), Budget(epsilon=1.0, delta=1e-5))

@@ -11,7 +11,7 @@ import pytest
 
 import ehr_pipeline as ehr
 from ehr_pipeline.errors import OptionError, SourceError
-from ehr_pipeline.generators.base import Budget
+from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.storage import DataFolder
 from ehr_pipeline.tables import model as model_module
 from ehr_pipeline.tables import read_table, write_table
@@ -112,7 +112,7 @@ def test_kinds_are_told_before_the_first_step_and_not_when_the_fit_refuses(table
     assert said[11].startswith("column note is free text") and said[12] == "Independent columns"
     refused = []
     with pytest.raises(OptionError, match="no private tier"):
-        request = Request(table=table, out=tmp_path / "p.csv", generator="independent", target_epsilon=1.0)
+        request = Request(table=table, out=tmp_path / "p.csv", generator="independent", epsilon=1.0)
         synthesize(request, say=refused.append)
     assert not refused and not (tmp_path / "p.csv").exists()
 
@@ -126,8 +126,8 @@ def test_a_budget_reaches_the_generator(table, tmp_path, monkeypatch):
 
     monkeypatch.setattr("ehr_pipeline.tables.synthesize.fit_table", fit_table)
     with pytest.raises(SourceError):
-        synthesize(Request(table=table, out=tmp_path / "o.csv", generator="independent", target_epsilon=2.0))
-    assert seen == [Budget(target_epsilon=2.0, delta=1e-6)]
+        synthesize(Request(table=table, out=tmp_path / "o.csv", generator="independent", epsilon=2.0))
+    assert seen == [Budget(epsilon=2.0, delta=1e-6)]
 
 
 def test_a_write_that_dies_leaves_what_was_there(table, tmp_path, monkeypatch):
