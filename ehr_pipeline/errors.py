@@ -9,16 +9,25 @@ carries a patient's value.
     │   ├── DefinitionError            a cohort's YAML, a schema file, a generator's config
     │   └── OptionError                a command-line option or argument
     ├── CheckFailed           exit 1   a check or a gate refused
-    │   └── RejectionCapReached        too few drawn records pass the HARD rules
+    │   ├── RejectionCapReached        too few drawn records pass the HARD rules
+    │   └── ReleaseRefused             the release gate said no; it knows every reason
     ├── NotReady              exit 2   an earlier stage has not been run
     └── ResourceShort         exit 1   memory or disk ran out; what was there before is whole
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class EhrPipelineError(Exception):
-    """Base of every error that a user is meant to read."""
+    """Base of every error that a user is meant to read: one line, whatever name stands in it."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        # A name from a hostile file could else move the cursor of a terminal or begin a line of its own.
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
 
 class InputError(EhrPipelineError):
@@ -45,6 +54,20 @@ class CheckFailed(EhrPipelineError):
 
 class RejectionCapReached(CheckFailed):
     """The generator draws too many records that break HARD rules."""
+
+
+class ReleaseRefused(CheckFailed):
+    """The release gate said no.
+
+    Parameters
+    ----------
+    reasons
+        Each one line that says what is missing or wrong, and the mend.
+    """
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = tuple(reasons)
 
 
 class NotReady(EhrPipelineError):

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -35,6 +36,15 @@ def _disk_errors(target: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceShort(f"the disk is full: {target.name} was not written, free space and repeat") from None
         raise
+
+
+def private_process() -> int:
+    """From here on the process makes files for its owner alone, and leaves no image of its memory if it crashes.
+
+    Returns the mask for new files that was there before.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return os.umask(0o077)
 
 
 def private_folder(path: Path) -> Path:

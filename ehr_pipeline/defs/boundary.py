@@ -15,6 +15,7 @@ from pathlib import Path
 import dagster as dg
 
 from ehr_pipeline.errors import EhrPipelineError
+from ehr_pipeline.writing import private_process
 
 EXIT_CODE = "ehr_pipeline/exit_code"
 
@@ -23,9 +24,9 @@ EXIT_CODE = "ehr_pipeline/exit_code"
 def patient_safe(stage: str) -> Iterator[None]:
     """Run a stage; whatever it raises becomes a Failure without cause, context or retry.
 
-    New files are readable by their owner alone while the stage runs.
+    New files are readable by their owner alone while the stage runs, and a crash leaves no image of memory.
     """
-    old_mask = os.umask(0o077)
+    old_mask = private_process()
     try:
         yield
     except dg.Failure:

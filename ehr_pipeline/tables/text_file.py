@@ -47,12 +47,6 @@ def read_text_file(path: Path, most_columns: int) -> tuple[pq.ParquetFile, Diale
     dialect = _dialect(path, most_columns)
     width = len(dialect.header)
     types = pa.schema([(str(k), pa.string()) for k in range(width)])
-    faults: list[tuple[int, int]] = []
-
-    def ragged(row: pa.csv.InvalidRow) -> str:
-        faults.append((row.number, row.actual_columns))
-        return "error"
-
     store = tempfile.TemporaryFile()  # noqa: SIM115 - it is the table's as long as the table lives
     try:
         with _opened(path) as file:
@@ -62,9 +56,7 @@ def read_text_file(path: Path, most_columns: int) -> tuple[pq.ParquetFile, Diale
                 read_options=pa.csv.ReadOptions(
                     use_threads=False, block_size=BLOCK_BYTES, skip_rows_after_names=1, column_names=types.names
                 ),
-                parse_options=pa.csv.ParseOptions(
-                    delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=ragged
-                ),
+                parse_options=pa.csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True),
                 convert_options=pa.csv.ConvertOptions(column_types=types, strings_can_be_null=False),
             )
             with pq.ParquetWriter(store, types, compression="lz4") as writer:
@@ -72,7 +64,7 @@ def read_text_file(path: Path, most_columns: int) -> tuple[pq.ParquetFile, Diale
                     writer.write_batch(batch)
     except (EOFError, zlib.error, gzip.BadGzipFile, pa.ArrowException, OSError) as error:
         store.close()
-        raise _fault(path, error, faults, width) from None
+        raise _fault(path, error) from None
     except BaseException:
         store.close()
         raise
@@ -84,11 +76,8 @@ def read_text_file(path: Path, most_columns: int) -> tuple[pq.ParquetFile, Diale
     return table, dialect
 
 
-def _fault(path: Path, error: Exception, faults: list[tuple[int, int]], width: int) -> SourceError:
+def _fault(path: Path, error: Exception) -> SourceError:
     """What went wrong, in one line without a word of the file."""
-    if faults:
-        row, found = faults[0]
-        return SourceError(f"{path}, row {row} (the header is row 1): {found} values where the header has {width}")
     if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
         return SourceError(f"{path} is cut off or damaged: its compressed data ends early; copy the file again")
     if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
@@ -96,6 +85,10 @@ def _fault(path: Path, error: Exception, faults: list[tuple[int, int]], width: i
     line = _line_not_utf8(path)
     if line is not None:
         return SourceError(f"{path}, line {line}: bytes that are not UTF-8; save the file as UTF-8")
+    # Arrow's message ends with the row itself: only its numbers are taken.
+    if ragged := re.match(r"CSV parse error: Row #(\d+): Expected (\d+) columns, got (\d+):", str(error)):
+        row, width, found = ragged.groups()
+        return SourceError(f"{path}, row {row} (the header is row 1): {found} values where the header has {width}")
     return SourceError(f"{path} cannot be read as delimited text: a quote is left open or a value is too long")
 
 
@@ -121,19 +114,24 @@ def _dialect(path: Path, most_columns: int) -> Dialect:
             while b"\n" not in head and (more := file.read(_HEAD_BYTES)):
                 head += more
     except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
-        raise _fault(path, error, [], 0) from None
+        raise _fault(path, error) from None
     has_mark = head.startswith(_MARK)
     text = head.removeprefix(_MARK).decode("utf-8", errors="replace")
     if not text.strip():
         raise SourceError(f"{path} is empty; a table has a header and rows")
     if "\x00" in text:
         raise SourceError(f"{path} is not delimited text in UTF-8 (it holds zero bytes)")
-    first = re.match(r'(?:"(?:[^"]|"")*"|[^"\r\n]|"(?!"))*', text)[0] if text.count('"') else text.splitlines()[0]
+    first = re.match(r'(?:"(?:[^"]|"")*"|[^"\r\n]|"(?!"))*', text)[0] if text.count('"') else re.split(r"[\r\n]", text)[0]
+    if not first.strip():
+        raise SourceError(f"{path} begins with an empty line; its first line must be the header")
     delimiter = "\t" if ".tsv" in path.suffixes else _delimiter(first)
     end = text[len(first) : len(first) + 2]
     if not text[len(first) :].strip() and len(head) < _HEAD_BYTES:
         raise SourceError(f"{path} has a header and no rows; a table needs at least two")
-    names = next(csv.reader(io.StringIO(first, newline=""), delimiter=delimiter))
+    try:
+        names = next(csv.reader(io.StringIO(first, newline=""), delimiter=delimiter))
+    except (csv.Error, StopIteration):
+        raise SourceError(f"{path}: the first line cannot be read as names of columns") from None
     _check_names(path, names, most_columns)
     rows = _raw_rows(text, delimiter, complete=len(head) < _HEAD_BYTES)
     body = [row for row in rows[1:] if len(row) == len(names)]
