@@ -15,9 +15,23 @@ from typing import Annotated
 
 import typer
 
+from ehr_pipeline import cli_audit, cli_ledger, cli_release
+from ehr_pipeline.cli_options import (
+    Balances,
+    CohortFolders,
+    Cohorts,
+    Conditions,
+    Data,
+    Delta,
+    Epsilon,
+    Seed,
+    Source,
+    Universe,
+)
 from ehr_pipeline.errors import EhrPipelineError, OptionError
 from ehr_pipeline.progress import shown
 from ehr_pipeline.storage import DataFolder, WhatIfFiles
+from ehr_pipeline.writing import private_process
 
 app = typer.Typer(
     name="ehr-pipeline",
@@ -28,20 +42,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Data = Annotated[
-    Path | None, typer.Option("--data", help="data folder (default: EHR_PIPELINE_DATA, else data/)", show_default=False)
-]
-Source = Annotated[list[str], typer.Option("--source", help="MIMIC-IV folder; repeat it for one that lies apart (ED)")]
-Cohorts = Annotated[list[str] | None, typer.Option("--cohort", help="cohort; repeat for more (default: all)")]
-CohortFolders = Annotated[list[Path] | None, typer.Option("--cohorts", help="folder with your own cohort files")]
-Conditions = Annotated[
-    list[str] | None, typer.Option("--condition", help="COLUMN=VALUE that every row has; repeat for more")
-]
-Balances = Annotated[
-    list[str] | None,
-    typer.Option("--balance", help="COLUMN, or COLUMN=LEVEL:SHARE,...; repeat for the cross of columns"),
-]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="seed of simulation, training and sampling")]
+app.add_typer(cli_ledger.app, name="ledger")
+app.add_typer(cli_release.app)
+app.add_typer(cli_audit.app)
 
 
 @app.callback()
@@ -64,6 +67,9 @@ def run(
     cohorts: CohortFolders = None,
     patients: Annotated[int, typer.Option(min=1, help="size of the simulated hospital")] = 4000,
     rows: Annotated[int | None, typer.Option(min=1, help="synthetic rows (default: as many as the cohort has)")] = None,
+    epsilon: Epsilon = None,
+    delta: Delta = None,
+    universe: Universe = None,
     seed: Seed = 0,
 ) -> None:
     """Ingest, then run each cohort up to its report."""
@@ -78,6 +84,9 @@ def run(
         simulated_patients=patients,
         rows=rows,
         seed=seed,
+        epsilon=epsilon,
+        delta=delta,
+        universe=universe,
     )
     summary = run_pipeline(request, say=_say)
     for made in summary.made:
@@ -152,21 +161,30 @@ def what_if(
 def synthesize(
     table: Annotated[Path, typer.Argument(help="CSV or Parquet file, one row per patient or visit")],
     out: Annotated[Path, typer.Option(help="file to write: .csv, .tsv (either with .gz) or .parquet")],
-    generator: Annotated[str, typer.Option(help="see generators")] = "column_autoregressive",
+    generator: Annotated[
+        str | None, typer.Option(help="default: column_autoregressive; marginals for --epsilon up to 1")
+    ] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="rows (default: as many as the table has)")] = None,
-    schema: Annotated[Path | None, typer.Option(help="schema file; columns it leaves out are inferred")] = None,
+    schema: Annotated[
+        Path | None, typer.Option(help="schema file; columns it leaves out are inferred (with --epsilon: refused)")
+    ] = None,
     condition: Conditions = None,
     balance: Balances = None,
-    epsilon: Annotated[float | None, typer.Option(help="privacy budget per patient (default: none)")] = None,
-    delta: Annotated[float | None, typer.Option(help="chance that the budget does not hold (default: 1e-6)")] = None,
+    epsilon: Epsilon = None,
+    delta: Delta = None,
+    universe: Universe = None,
+    data: Data = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="seed of training and sampling")] = 0,
 ) -> None:
     """Learn any table and write a synthetic one like it."""
     from ehr_pipeline.generators.balance import read_balance
     from ehr_pipeline.generators.conditions import read_conditions
+    from ehr_pipeline.privacy.account import Account
     from ehr_pipeline.tables.synthesize import Request
     from ehr_pipeline.tables.synthesize import synthesize as synthesize_table
 
+    account = Account(data=DataFolder.find(data), why=f"ehr-pipeline synthesize, file {out.name}", universe=universe)
+    is_written_down = epsilon is not None or data is not None or account.ledger.exists
     request = Request(
         table=table,
         out=out,
@@ -177,6 +195,7 @@ def synthesize(
         balance=read_balance(balance or ()),
         epsilon=epsilon,
         delta=delta,
+        account=account if is_written_down else None,
         seed=seed,
     )
     with shown() as progress:
@@ -274,7 +293,7 @@ def _complain(message: str) -> None:
 
 def main() -> None:
     """Run a command; `--debug` may stand anywhere. Whatever is written is readable by its owner alone."""
-    os.umask(0o077)
+    private_process()
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:

@@ -14,6 +14,7 @@ from ehr_pipeline.defs.evaluate import scores_asset
 from ehr_pipeline.defs.ingest import raw_assets
 from ehr_pipeline.defs.partitions import cohort_partitions
 from ehr_pipeline.defs.prepare import prepared_assets
+from ehr_pipeline.defs.release import release_asset
 from ehr_pipeline.defs.report import report_asset
 from ehr_pipeline.defs.resources import PipelineData
 from ehr_pipeline.defs.sample import synthetic_asset
@@ -44,6 +45,7 @@ def build_defs(*, pipeline: PipelineData | None = None) -> dg.Definitions:
         *(synthetic_asset(generator, partitions) for generator in generators),
         *(scores_asset(generator, partitions) for generator in generators),
         report_asset(generators, partitions),
+        *(release_asset(generator, partitions) for generator in generators),
     ]
     ingest, refresh_cohort, refresh_all = jobs(default_generators())
     return dg.Definitions(

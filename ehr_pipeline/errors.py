@@ -10,7 +10,9 @@ carries a patient's value.
     │   └── OptionError                a command-line option or argument
     ├── CheckFailed           exit 1   a check or a gate refused
     │   ├── RejectionCapReached        too few drawn records pass the HARD rules
-    │   └── ReleaseRefused             the release gate said no; it knows every reason
+    │   ├── ReleaseRefused             the release gate said no; it knows every reason
+    │   ├── BudgetExceeded             a private run would pass the cap of its patients
+    │   └── LedgerBroken               the ledger of what was spent does not verify
     ├── NotReady              exit 2   an earlier stage has not been run
     └── ResourceShort         exit 1   memory or disk ran out; what was there before is whole
 """
@@ -67,7 +69,15 @@ class ReleaseRefused(CheckFailed):
 
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__("; ".join(reasons))
-        self.reasons = tuple(reasons)
+        self.reasons = tuple(str(EhrPipelineError(reason)) for reason in reasons)
+
+
+class BudgetExceeded(CheckFailed):
+    """A private run would spend more than the policy's cap leaves for its patients."""
+
+
+class LedgerBroken(CheckFailed):
+    """The ledger was altered, cut off or taken away."""
 
 
 class NotReady(EhrPipelineError):

@@ -260,6 +260,23 @@ class DataFolder:
         """Folder of a cohort's released bundles, one folder each."""
         return self.root / "releases" / check_name(cohort, "cohort")
 
+    def release_lock(self, cohort: str) -> Path:
+        """File that the one running release of a cohort holds locked."""
+        return self.releases(cohort) / ".release.lock"
+
+    def release_record(self, cohort: str, release: str) -> Path:
+        """The institution's own record of one release: what it was made from; beside the bundle, never in it."""
+        return self.releases(cohort) / f"{release}.internal.json"
+
+    def release_report(self, cohort: str, release: str) -> Path:
+        """The internal report as it stood at the release; beside the bundle, never in it."""
+        return self.releases(cohort) / f"{release}.internal.html"
+
+    def models(self) -> list[GeneratorFolder]:
+        """Folders of all generators that have a model, of all cohorts, in the order of their names."""
+        cards = sorted(self.root.glob("cohorts/*/*/model/model.json"))
+        return [GeneratorFolder(card.parent.parent) for card in cards]
+
     def cohort(self, name: str) -> CohortFolder:
         """Folder of one cohort."""
         return CohortFolder(self.root / "cohorts" / check_name(name, "cohort"))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from ehr_pipeline.generators.registry import GENERATORS, default_generators
@@ -66,6 +67,15 @@ def test_own_cohorts_are_found_where_the_environment_says(tmp_path):
         (["run", "--cohort", "nobody"], "nobody"),
         (["run", "--generator", "magic"], "magic"),
         (["run", "--seed", "-1"], "--seed"),
+        (["run", "--epsilon", "0"], "--epsilon"),
+        (["run", "--epsilon", "inf"], "--epsilon"),
+        (["run", "--epsilon", "1", "--delta", "1"], "--delta"),
+        (["run", "--delta", "1e-5"], "--epsilon"),
+        (["run", "--universe", ""], "--universe"),
+        (["synthesize", "t.csv", "--out", "o.csv", "--epsilon", "nan"], "--epsilon"),
+        (["synthesize", "t.csv", "--out", "o.csv", "--epsilon", "1", "--delta", "0"], "--delta"),
+        (["synthesize", "t.csv", "--out", "o.csv", "--delta", "1e-5"], "--epsilon"),
+        (["synthesize", "t.csv", "--out", "o.csv", "--epsilon", "1"], "--schema"),
         (["simulate", "--patients", "0", "--out", "x"], "--patients"),
         (["simulate", "--patients", "ten", "--out", "x"], "--patients"),
         (["ingest"], "--source"),
@@ -94,3 +104,39 @@ def test_a_broken_cohort_file_is_named_with_its_field(tmp_path):
     done = cli("run", "--cohorts", tmp_path, "--data", tmp_path / "data")
     assert done.returncode == 2 and is_one_clear_line(done), done.stderr
     assert "mine.yaml" in done.stderr and "index" in done.stderr
+
+
+def test_a_budget_is_spent_shown_capped_and_proved(tmp_path):
+    table, schema, data = tmp_path / "t.csv", tmp_path / "s.yaml", DataFolder(tmp_path / "data")
+    table.write_text("age,sex\n" + "".join(f"{20 + k % 60},{'FM'[k % 2]}\n" for k in range(400)))
+    schema.write_text("columns: {age: {kind: integer, minimum: 18, maximum: 90}, sex: {kind: binary}}")
+    data.root.mkdir()
+    data.policy.write_text("epsilon_cap: 1.5\n")
+
+    def spend(name):
+        options = ("--generator", "independent", "--schema", schema, "--epsilon", "1", "--delta", "1e-5")
+        return cli("synthesize", table, "--out", tmp_path / name, *options, "--data", data.root)
+
+    first, second = spend("one.csv"), spend("two.csv")
+    assert first.returncode == 0, first.stderr
+    lines = first.stderr.splitlines()
+    assert lines[0].startswith("privacy: epsilon ") and "per patient" in lines[0]
+    assert second.returncode == 1 and is_one_clear_line(second) and "cap of 1.5" in second.stderr
+    assert not (tmp_path / "two.csv").exists()
+    shown = cli("ledger", "--data", data.root)
+    assert shown.returncode == 0 and "independent" in shown.stdout and "cap     1.5  left     0.5" in shown.stdout
+    for arguments in (("ledger", "verify", "--data", data.root), ("ledger", "--data", data.root, "verify")):
+        assert cli(*arguments).returncode == 0
+    with duckdb.connect(str(data.ledger)) as connection:
+        (name,) = connection.sql("show tables").fetchall()[0]
+        connection.sql(f"update {name} set epsilon = epsilon / 10")
+    for arguments in (("ledger", "verify"), ("ledger",)):
+        done = cli(*arguments, "--data", data.root)
+        assert done.returncode == 1 and is_one_clear_line(done) and "does not verify" in done.stderr
+
+
+def test_a_folder_without_a_ledger_shows_that_nothing_was_spent(tmp_path):
+    for arguments in (("ledger",), ("ledger", "verify")):
+        done = cli(*arguments, "--data", tmp_path / "data")
+        assert done.returncode == 0 and "nothing was written down" in done.stdout
+    assert not (tmp_path / "data").exists()

@@ -127,6 +127,13 @@ class CausalQuestion(Declared):
     truth: Literal["medicore"] | None = None
 
 
+class Privacy(Declared):
+    """Budget of every model that is trained on the cohort, unless a run says otherwise; per patient."""
+
+    epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-6
+
+
 class Split(Declared):
     """Which patients are held out: a salted hash of the patient decides, so that it never changes."""
 
@@ -150,6 +157,7 @@ class CohortDefinition(Declared):
     tasks: tuple[Task, ...] = ()
     causal: CausalQuestion | None = None
     split: Split = Split()
+    privacy: Privacy | None = None
 
     @cached_property
     def columns(self) -> dict[str, SingleFeature]:
@@ -161,8 +169,8 @@ class CohortDefinition(Declared):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what the definition says, so that a report can name it."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """SHA-256 of what the definition says of its patients, so that a report can name it."""
+        return hashlib.sha256(self.model_dump_json(exclude={"privacy"}).encode()).hexdigest()
 
     def role(self, column: str) -> Role:
         """What part a column plays in the cohort's questions."""

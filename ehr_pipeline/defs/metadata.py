@@ -15,6 +15,7 @@ from ehr_pipeline.record import Schema
 OWNERS = ["team:data-engineering"]
 PHI = {"phi": "true"}
 SYNTHETIC = {"phi": "restricted"}
+RELEASED = {"phi": "released"}
 
 
 def column_schema(columns: Iterable[tuple[str, str, str | None]]) -> dg.TableSchema:

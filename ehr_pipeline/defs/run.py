@@ -16,11 +16,12 @@ from typing import Any
 
 import dagster as dg
 
-from ehr_pipeline.cohort import COHORTS_VARIABLE
+from ehr_pipeline.cohort import COHORTS_VARIABLE, CohortDefinition, folders_of_cohorts, load_definitions
 from ehr_pipeline.defs.boundary import EXIT_CODE
 from ehr_pipeline.defs.console import PLAIN
 from ehr_pipeline.defs.ingest import SIMULATED, SOURCE_VARIABLE
 from ehr_pipeline.errors import OptionError
+from ehr_pipeline.privacy.account import Account, asked_budget
 from ehr_pipeline.storage import DataFolder, private_folder
 
 Say = Callable[[str], object]
@@ -38,6 +39,9 @@ class RunRequest:
     simulated_patients: int = 4000
     rows: int | None = None
     seed: int = 0
+    epsilon: float | None = None
+    delta: float | None = None
+    universe: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +91,18 @@ def run_pipeline(request: RunRequest, say: Say) -> RunSummary:
     Raises
     ------
     OptionError
-        A cohort or generator is unknown.
+        A cohort or generator is unknown, or epsilon or delta is no budget.
     """
+    budget = asked_budget(request.epsilon, request.delta)
+    Account(data=request.data, why="run", universe=request.universe)
     os.environ.update(set_environment(request.data, request.cohort_folders))
     from ehr_pipeline.definitions import build_defs
 
     defs = build_defs()
-    generators, cohorts = _known(request, defs)
+    cohorts = _known_cohorts(request, defs)
+    private = {name: one.privacy.epsilon for name, one in _definitions(request).items() if one.privacy is not None}
+    private |= dict.fromkeys(cohorts, budget.epsilon) if budget else {}
+    generators = {cohort: _generators(request, private.get(cohort)) for cohort in cohorts}
     summary = RunSummary()
     with dg.DagsterInstance.from_config(str(prepare_instance(request.data))) as instance:
         runner = _Runner(defs, instance, summary)
@@ -103,9 +112,10 @@ def run_pipeline(request: RunRequest, say: Say) -> RunSummary:
         summary.made.append(f"warehouse  {request.data.warehouse}")
         for cohort in cohorts:
             say(f"cohort {cohort}")
-            if runner.run("refresh_cohort", _chain_config(generators, request), cohort, _chain(generators)):
+            chosen = generators[cohort]
+            if runner.run("refresh_cohort", _chain_config(chosen, request), cohort, _chain(chosen)):
                 folder = request.data.cohort(cohort)
-                summary.made += [f"synthetic  {folder.generator(generator).synthetic}" for generator in generators]
+                summary.made += [f"synthetic  {folder.generator(generator).synthetic}" for generator in chosen]
                 summary.made.append(f"report     {folder.report_page}")
     return summary
 
@@ -129,9 +139,13 @@ def _absolute(source: str) -> str:
     return source if source == SIMULATED else str(Path(source).resolve())
 
 
-def _known(request: RunRequest, defs: dg.Definitions) -> tuple[list[str], list[str]]:
-    """Generators and cohorts to run; unknown names are refused before anything starts."""
-    from ehr_pipeline.generators.registry import GENERATORS, default_generators
+def _definitions(request: RunRequest) -> dict[str, CohortDefinition]:
+    return load_definitions(folders_of_cohorts(request.data))
+
+
+def _known_cohorts(request: RunRequest, defs: dg.Definitions) -> list[str]:
+    """Cohorts to run; unknown names, of generators too, are refused before anything starts."""
+    from ehr_pipeline.generators.registry import GENERATORS
 
     known_cohorts = defs.resolve_job_def("refresh_cohort").partitions_def.get_partition_keys()
     for what, asked, known in (
@@ -141,7 +155,14 @@ def _known(request: RunRequest, defs: dg.Definitions) -> tuple[list[str], list[s
         for name in asked:
             if name not in known:
                 raise OptionError(f"there is no {what} {name!r}; there are {', '.join(known)}")
-    return list(request.generators or default_generators()), list(request.cohorts or known_cohorts)
+    return list(request.cohorts or known_cohorts)
+
+
+def _generators(request: RunRequest, epsilon: float | None) -> list[str]:
+    """Those that were named; else the default ones, or the one that suits a budget."""
+    from ehr_pipeline.generators.registry import default_generator, default_generators
+
+    return list(request.generators or (default_generators() if epsilon is None else [default_generator(epsilon)]))
 
 
 def _chain(generators: Iterable[str]) -> list[dg.AssetKey]:
@@ -155,7 +176,9 @@ def _chain(generators: Iterable[str]) -> list[dg.AssetKey]:
 def _chain_config(generators: Iterable[str], request: RunRequest) -> dict[str, dict[str, Any]]:
     config: dict[str, dict[str, Any]] = {}
     for generator in generators:
-        config[f"model__{generator}"] = {"seed": request.seed}
+        asked = {"epsilon": request.epsilon, "delta": request.delta, "universe": request.universe}
+        private = {name: value for name, value in asked.items() if value is not None}
+        config[f"model__{generator}"] = {"seed": request.seed} | private
         config[f"synthetic__{generator}"] = {"seed": request.seed} | ({"rows": request.rows} if request.rows else {})
         config[f"scores__{generator}"] = {"seed": request.seed}
     return config

@@ -1,13 +1,18 @@
 """Stage train: one asset per generator, `model/<generator>`, each cohort a partition."""
 
+from typing import Any
+
 import dagster as dg
 
 from ehr_pipeline.defs.automation import hands_off
 from ehr_pipeline.defs.boundary import patient_safe
-from ehr_pipeline.defs.launchpad import config_from, form_of
+from ehr_pipeline.defs.launchpad import budget_from, config_from, form_of
 from ehr_pipeline.defs.metadata import OWNERS, PHI, picture
 from ehr_pipeline.defs.resources import PipelineData
+from ehr_pipeline.errors import CheckFailed
 from ehr_pipeline.generators.registry import GENERATORS
+from ehr_pipeline.privacy.account import Account
+from ehr_pipeline.privacy.budget import PrivacyPlan
 from ehr_pipeline.progress import lines
 
 
@@ -35,12 +40,19 @@ def model_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.Asset
 
         with patient_safe("train"):
             folder = pipeline.cohort(context.partition_key)
+            budget = budget_from(config, pipeline.definition(context.partition_key))
+            if budget is not None:
+                refuse_retry(context)
+            why = f"job {context.run.job_name}, run {context.run.run_id}"
             summary = train(
                 generator,
                 load_training_cohort(folder),
                 config_from(config, config_type),
                 folder.generator(generator),
                 lines(context.log.info),
+                budget=budget,
+                account=Account(data=pipeline.folder, why=why, universe=config.universe or None),
+                say=context.log.info,
             )
             if summary.left_out:
                 context.log.info(
@@ -58,8 +70,34 @@ def model_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.Asset
                 "seed": summary.config["seed"],
                 "data_fingerprint": summary.data_fingerprint,
                 "model": dg.MetadataValue.path(str(folder.generator(generator).model)),
+                "ledger_entry": summary.ledger_entry,
+                **privacy_metadata(summary.privacy),
                 **curve,
             }
         )
 
     return model
+
+
+def refuse_retry(context: dg.AssetExecutionContext) -> None:
+    """Let no one but a person train again within a budget: each training spends it anew.
+
+    Raises
+    ------
+    CheckFailed
+        Dagster itself started this run or step again.
+    """
+    if context.op_execution_context.retry_number or "dagster/retry_number" in context.run.tags:
+        raise CheckFailed("a training within a budget is not retried, for it would spend again; start a run by hand")
+
+
+def privacy_metadata(record: dict[str, Any] | None) -> dict[str, dg.MetadataValue]:
+    """What a training spent, for the UI; nothing for one without a budget."""
+    if record is None:
+        return {}
+    plan = PrivacyPlan.of_record(record)
+    return {
+        "epsilon": dg.MetadataValue.float(plan.accounted.epsilon),
+        "delta": dg.MetadataValue.float(plan.accounted.delta),
+        "privacy": dg.MetadataValue.md("\n".join(f"- {line.strip()}" for line in plan.lines())),
+    }

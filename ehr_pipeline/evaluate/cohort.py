@@ -9,7 +9,7 @@ import functools
 import importlib.metadata
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -20,9 +20,10 @@ from ehr_pipeline.evaluate.plan import EffectQuestion, EvaluationPlan, Task
 from ehr_pipeline.evaluate.references import References, prepare_references
 from ehr_pipeline.evaluate.result import Evaluation
 from ehr_pipeline.evaluate.table import compared_schema, evaluate_table
-from ehr_pipeline.generators.train import require_present_data
+from ehr_pipeline.generators.train import load_model, require_present_data
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.record import Schema, conform
+from ehr_pipeline.release.policy import load_policy
 from ehr_pipeline.storage import CohortFolder, DataFolder, read_json, read_parquet, sha256, write_text
 
 PREPARE_FIRST = "prepare the cohort first"
@@ -63,6 +64,7 @@ def evaluate_cohort(
         train_subject_id=real.train_subject_id,
         holdout_subject_id=real.holdout_subject_id,
         references=_references(real, compared_schema(schema, synthetic.columns), plan, seed, len(synthetic)),
+        model=load_model(folder.generator(generator)).scores,
         progress=progress,
     )
     provenance = {
@@ -70,6 +72,7 @@ def evaluate_cohort(
         "duration_s": round(time.perf_counter() - started, 3),
         "seed": seed,
         "definition_sha256": definition.fingerprint,
+        "thresholds": asdict(plan.thresholds),
         "versions": {package: importlib.metadata.version(package) for package in VERSIONS_OF},
         **hashes,
     }
@@ -79,7 +82,10 @@ def evaluate_cohort(
 
 
 def plan_of(definition: CohortDefinition, data: DataFolder) -> EvaluationPlan:
-    """The cohort's tasks, causal question and sensitive columns; the truth where the source is simulated."""
+    """The cohort's tasks, causal question and sensitive columns, and the limits of the release policy.
+
+    The truth is there where the source is simulated.
+    """
     question = definition.causal
     effect = None
     if question is not None:
@@ -95,6 +101,7 @@ def plan_of(definition: CohortDefinition, data: DataFolder) -> EvaluationPlan:
         tasks=tuple(Task(task.target, task.level) for task in definition.tasks),
         effect=effect,
         sensitive=definition.sensitive,
+        thresholds=load_policy(data).thresholds(),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ehr_pipeline.evaluate.attacks.inference import quasi_identifiers
 from ehr_pipeline.evaluate.attacks.panel import Panel
 from ehr_pipeline.evaluate.dependence import Dependence
 from ehr_pipeline.evaluate.effects import Effects, Estimate
@@ -107,6 +108,8 @@ def prepare_references(
         holdout=everyone.encode(holdout, held.patient),
         permuted=_translate(permuted, encoding, everyone),
         secrets=_secrets(plan, schema, encoding),
+        known=quasi_identifiers(schema, plan.sensitive, encoding.names),
+        sensitive=(*plan.sensitive, *(column.name for column in schema.with_role("sensitive"))),
         rng=rng,
     )
     return References(

@@ -89,8 +89,22 @@ class TaskComparison(_Record):
     curves: list[Curve] = Field(description="trained on real, trained on synthetic")
 
 
+class PlantedLeak(_Record):
+    """What one attack made of one leak that was planted on purpose."""
+
+    plant: str
+    must_be_found: bool = Field(description="whether the attack is for leaks of this kind")
+    is_found: bool = Field(description="whether some score of the attack was outside its limit")
+    score: str = Field(description="the score that told best")
+    value: float | None
+    limit: float
+
+
 class Attack(_Record):
-    """One privacy attack and its control: the same attack on data into which training rows were planted."""
+    """One privacy attack and its controls: the same attack on data into which training rows were planted.
+
+    Of several planted leaks `planted_value` is that of the one, among those the attack is for, which it saw least.
+    """
 
     name: str
     question: str = Field(description="what the attacker asks, in plain words")
@@ -98,7 +112,8 @@ class Attack(_Record):
     planted_share: float = Field(description="share of rows replaced by copies of training rows in the control")
     planted_value: float | None = Field(description="what the attack scored on the control")
     planted_score: str | None = Field(None, description="the score that `planted_value` is of")
-    found_plant: bool = Field(description="whether the attack told the control from clean data")
+    found_plant: bool = Field(description="whether the attack found every planted leak that it is for")
+    plants: list[PlantedLeak] = []
 
 
 class Subgroup(_Record):

@@ -73,8 +73,13 @@ METRICS: dict[str, Metric] = {
     **dict.fromkeys(["exact_copies_train", "exact_copies_holdout"], _PRIVACY),
     "dcr_share": Metric("privacy", "near_half"),
     **dict.fromkeys(["dcr_median_train", "dcr_median_holdout", "nndr_p05"], Metric("privacy", "higher")),
-    **dict.fromkeys(["membership_auc", "attribute_advantage"], _PRIVACY),
-    **dict.fromkeys(["membership_tpr_at_1%", "membership_tpr_at_0.1%", "attribute_tpr_at_1%"], _PRIVACY),
+    **dict.fromkeys(["near_copies_train", "near_copies_holdout"], _PRIVACY),
+    **dict.fromkeys(["membership_auc", "membership_density_auc"], _PRIVACY),
+    **dict.fromkeys(["membership_tpr_at_1%", "membership_tpr_at_0.1%"], _PRIVACY),
+    **dict.fromkeys(["attribute_advantage", "attribute_tpr_at_1%"], _PRIVACY),
+    **dict.fromkeys(["linkage_advantage", "linkage_tpr_at_1%"], _PRIVACY),
+    **dict.fromkeys(["singled_out_train", "singled_out_holdout"], _PRIVACY),
+    **dict.fromkeys(["model_auc", "model_tpr_at_1%"], _PRIVACY),
 }
 
 

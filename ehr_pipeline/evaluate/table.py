@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
+from ehr_pipeline.evaluate.attacks.model_scores import MemberScores
 from ehr_pipeline.evaluate.columns import compare_columns, compare_correlations
 from ehr_pipeline.evaluate.encoding import COMPARED_KINDS, Encoded, draw
 from ehr_pipeline.evaluate.epidemiology import epidemiology
@@ -46,6 +47,7 @@ def evaluate_table(
     holdout_subject_id: np.ndarray | None = None,
     references: References | None = None,
     is_holdout_unseen: bool = True,
+    model: MemberScores | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a synthetic table against the real one, between floor and null, and attack it.
@@ -65,6 +67,8 @@ def evaluate_table(
         from the same tables, plan and seed; else computed here.
     is_holdout_unseen
         Whether the generator never saw the holdout's patients. If it did, privacy and utility are not judged.
+    model
+        The fitted generator's own score of real rows, where it is at hand: then the model is attacked too.
 
     Raises
     ------
@@ -101,7 +105,13 @@ def evaluate_table(
     tell()
     scores = assemble(readings, references.floor, references.null)
     scores = gate_by_null(scores, plan.thresholds, references.panel.n_patients)
-    privacy, attacks = references.panel.assess(references.panel.people.encoding.encode(made), plan.thresholds, rng)
+    privacy, attacks = references.panel.assess(
+        references.panel.people.encoding.encode(made),
+        plan.thresholds,
+        rng,
+        model=model,
+        real=(conform(train, schema), conform(holdout, schema)),
+    )
     scores, not_judged = scores | privacy, {}
     if not is_holdout_unseen:
         (scores, not_judged), attacks = unjudged(scores), []

@@ -15,7 +15,7 @@ WHY_NOT: dict[Dimension, str] = {
     "privacy": "no holdout was given, so that there are no real rows which the generator never saw",
     "utility": "no holdout was given, so that models are tested on rows which the synthetic table may repeat",
 }
-MEANINGLESS = ("membership", "attribute", "dcr_share")
+MEANINGLESS = ("membership", "attribute", "linkage", "singled_out", "near_copies", "model", "dcr_share")
 
 
 def unjudged(scores: dict[str, Score]) -> tuple[dict[str, Score], dict[Dimension, str]]:

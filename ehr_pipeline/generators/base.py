@@ -118,6 +118,13 @@ class Generator(ABC):
         `conditions` fixes columns (name to value); OptionError if a column or level is unknown.
         """
 
+    def scores(self, table: pd.DataFrame) -> np.ndarray | None:
+        """How at home the model finds each row, for attacks on it: log-likelihoods, float64 of shape (n,).
+
+        None where a model has none.
+        """
+        return None
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write safetensors and JSON into an existing empty folder; no pickle."""

@@ -12,7 +12,8 @@ https://arxiv.org/abs/1310.1757, section 3) and TabularARGN (Tiwald et al. 2025,
 # NOTE[DIFF] Heads are small, and read numbers as a few fixed functions of their rank: what a head can know by heart is
 #   what a membership attack finds.
 
-The network is in `column_network.py`, how long it trains in `training.py`.
+The network is in `column_network.py`, how long it trains in `training.py`. Within a budget, the heads are those of
+`log_bilinear.py`, which take far fewer weights, and conditions are met by the weights of proposals alone.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.checkpoint import Checkpoint
 from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.column_network import ColumnNetwork
 from ehr_pipeline.generators.conditions import conditions_row, fixed, wanted_levels
 from ehr_pipeline.generators.configs import ColumnAutoregressiveConfig
+from ehr_pipeline.generators.log_bilinear import LogBilinearNetwork
 from ehr_pipeline.generators.persistence import read_state, under, write_state
+from ehr_pipeline.generators.private_tier import fit_private_network, private_plan
 from ehr_pipeline.generators.training import (
     Plan,
     data_tensors,
@@ -42,8 +44,9 @@ from ehr_pipeline.generators.training import (
     seeded,
     train_network,
 )
-from ehr_pipeline.privacy.budget import Budget
+from ehr_pipeline.privacy.budget import Budget, PrivacyPlan
 from ehr_pipeline.progress import Progress
+from ehr_pipeline.record import Schema
 
 BLOCK_ROWS = 8192
 """Rows drawn at a time: their features and probabilities stay in the processor's cache."""
@@ -70,7 +73,7 @@ class ColumnAutoregressive(Generator):
         self,
         codec: TableCodec,
         config: ColumnAutoregressiveConfig,
-        network: ColumnNetwork,
+        network: ColumnNetwork | LogBilinearNetwork,
         history: list[dict[str, float]],
     ) -> None:
         self.codec = codec
@@ -78,7 +81,7 @@ class ColumnAutoregressive(Generator):
         self.schema = codec.schema
         self.network = network
         self.history = history
-        self.device = network.start.device.type
+        self.device = next(network.parameters()).device.type
 
     @classmethod
     def fit(
@@ -91,9 +94,9 @@ class ColumnAutoregressive(Generator):
         checkpoint: Path | None = None,
     ) -> Self:
         """Learn the columns' levels, then all heads at once."""
-        if budget is not None:
-            raise OptionError(f"{cls.name} has no private tier yet; leave the budget out")
         config = ColumnAutoregressiveConfig.model_validate(config.model_dump())
+        if budget is not None:
+            return cls._fit_private(cohort, config, budget, progress)
         device = pick_device(config.device)
         codec = TableCodec.fit(cls.writable(cohort.schema), cohort.table, cohort.subject_id, n_levels=config.levels)
         with (
@@ -116,6 +119,23 @@ class ColumnAutoregressive(Generator):
             rows = torch.randperm(len(data[0]), device=device)[:MOST_ROWS_TO_MATCH]
             network.match_shares(data[0][rows])
         return cls(codec, config, network, history)
+
+    @classmethod
+    def privacy_plan(cls, schema: Schema, config: GeneratorConfig, budget: Budget) -> PrivacyPlan:
+        """Histograms of the columns, then the training of all heads."""
+        return private_plan(cls.writable(schema), cls.config_type.model_validate(config.model_dump()), budget)
+
+    @classmethod
+    def _fit_private(
+        cls, cohort: TrainingCohort, config: ColumnAutoregressiveConfig, budget: Budget, progress: Progress | None
+    ) -> Self:
+        """Learn the columns' levels and the heads within the budget; one row stands for each patient."""
+        plan = cls.privacy_plan(cohort.schema, config, budget)
+        schema = cls.writable(cohort.schema)
+        fit = fit_private_network(LogBilinearNetwork, schema, cohort, plan, config, task=cls.title, progress=progress)
+        generator = cls(fit.codec, config, fit.network, history=[])
+        generator.privacy, generator.n_patients = plan, fit.n_patients
+        return generator
 
     @torch.no_grad()
     def sample(self, n: int, seed: int, conditions: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -154,7 +174,7 @@ class ColumnAutoregressive(Generator):
         d = network.n_columns
         levels = torch.zeros(n, d, dtype=torch.int64, device=self.device)
         log_weights = torch.zeros(n, device=self.device)
-        x = torch.zeros(n, network.read.shape[2], device=self.device)
+        x = torch.zeros(n, network.width, device=self.device)
         end_of_given = max(given, default=-1) + 1
         for k, level in given.items():
             levels[:, k] = level
@@ -171,10 +191,23 @@ class ColumnAutoregressive(Generator):
                 log_weights += _log_probability(chain, levels[:, k])
         return levels, log_weights
 
+    @torch.no_grad()
+    def scores(self, table: pd.DataFrame) -> np.ndarray:
+        """Log-likelihood of each row's levels under the chain."""
+        levels = torch.from_numpy(self.codec.levels(table)).to(self.device)
+        self.network.eval()
+        with one_thread():
+            losses = [self.network.losses(block, share_done=1.0) for block in levels.split(BLOCK_ROWS)]
+        return -torch.cat(losses).double().cpu().numpy()
+
     def save(self, folder: Path) -> None:
         """Write the codec, the config and history, and the weights."""
         self.codec.save(folder)
-        plain = {"config": self.config.model_dump(mode="json"), "history": self.history}
+        plain = {
+            "config": self.config.model_dump(mode="json"),
+            "history": self.history,
+            "network": type(self.network).__name__,
+        }
         weights = {name: weight.cpu().numpy() for name, weight in self.network.state_dict().items()}
         write_state(folder, "generator", plain, {f"network.{name}": weight for name, weight in weights.items()})
 
@@ -185,7 +218,8 @@ class ColumnAutoregressive(Generator):
         config = ColumnAutoregressiveConfig.model_validate(plain["config"])
         codec = TableCodec.load(folder)
         device = pick_device("cpu" if config.device == "cpu" else "auto")
-        network = ColumnNetwork(codec, config.hidden, config.dropout)
+        private = plain.get("network") == LogBilinearNetwork.__name__
+        network = LogBilinearNetwork(codec) if private else ColumnNetwork(codec, config.hidden, config.dropout)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in under("network.", arrays).items()})
         return cls(codec, config, network.to(device).eval(), plain["history"])
 

@@ -22,8 +22,10 @@ from ehr_pipeline.generators.codec import ColumnCodec, TableCodec
 from ehr_pipeline.generators.number_codec import NumberCodec
 from ehr_pipeline.generators.training import Network
 
-MOST_FEATURES = 16
-"""Features of a column's level at most; one more says that the column can be seen."""
+MOST_FEATURES = 4
+"""A column of categories looks like this many features at most: what its levels share, and nothing of a rare one's."""
+START_OF_FEATURES = 0.1
+"""Spread of the random features that many categories start from; what the data say moves them further."""
 N_BENDS = 8
 """Fixed functions of a number's level."""
 OWN_PACE = 0.25
@@ -101,6 +103,11 @@ class ColumnNetwork(Network):
     def n_columns(self) -> int:
         """Columns d."""
         return len(self.n_levels)
+
+    @property
+    def width(self) -> int:
+        """Features of a whole row, f."""
+        return self.read.shape[2]
 
     def seen(self, condition: Tensor) -> Tensor:
         """Which column each head sees, (d heads, d), where `condition`, bool of shape (d,), is given."""
@@ -210,17 +217,17 @@ class ColumnNetwork(Network):
 def level_features(column: ColumnCodec) -> Tensor:
     """What a column's levels look like to the heads, (n_levels, n).
 
-    Numbers: their bends, fixed. Few categories: one standardised feature each; many: random; both are trained from
-    there. The last feature is 1: the column can be seen.
+    Numbers: their bends, fixed. Few categories: one centred feature each; many: random; both are trained from there.
+    A rare level's features are no larger than a frequent one's: else the heads know the few who have it by heart.
+    The last feature is 1: the column can be seen.
     """
     n = column.n_levels
     if isinstance(column, NumberCodec):
         features = level_bends(column)
     elif n <= MOST_FEATURES:
-        share = torch.from_numpy(column.level_shares).float()
-        features = (torch.eye(n) - share) / (share * (1 - share)).sqrt().clamp_min(0.3)
+        features = torch.eye(n) - torch.from_numpy(column.level_shares).float()
     else:
-        features = torch.randn(n, MOST_FEATURES)
+        features = START_OF_FEATURES * torch.randn(n, MOST_FEATURES)
     return F.pad(features, (0, 1), value=1.0)
 
 

@@ -6,7 +6,9 @@ What belongs here: every generator's config, apart from its code, so that readin
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, field_validator
 
 from ehr_pipeline.generators.base import GeneratorConfig
 
@@ -15,7 +17,22 @@ class IndependentConfig(GeneratorConfig):
     """Settings of `Independent`: none of its own; nothing is random in its fit."""
 
 
-class TrainedConfig(GeneratorConfig):
+class PrivateTierConfig(GeneratorConfig):
+    """What a generator that trains a network does within a budget: public settings, none of them looked up."""
+
+    private_rate: float = Field(0.1, gt=0, lt=1, description="chance of each patient to take part in a private step")
+    private_steps: int = Field(300, ge=1, description="private steps, always all of them")
+    private_clip_norm: float = Field(
+        1.0, gt=0, description="longest gradient of one patient, in units of what it is as the training starts"
+    )
+    private_learning_rate: float = Field(2e-2, gt=0, description="Adam's rate in the private training; falls to zero")
+    private_histograms: float = Field(
+        0.15, gt=0, lt=1, description="share of the budget that goes to the columns' histograms"
+    )
+    private_levels: int = Field(32, ge=2, description="about how many levels a column of numbers has in a private fit")
+
+
+class TrainedConfig(PrivateTierConfig):
     """Settings of every generator that trains a network by `train_network`."""
 
     updates: int = Field(3000, ge=1, description="gradient steps at most; large tables get two passes at least")
@@ -45,6 +62,8 @@ class TabularVAEConfig(TrainedConfig):
     )
     components: int = Field(64, ge=1, description="Gaussians in the latent mixture at most; small tables get fewer")
     levels: int = Field(32, ge=2, description="about how many levels a column of numbers has")
+    private_hidden: int = Field(16, ge=1, description="width of encoder and decoder in a private fit")
+    private_latent: int = Field(4, ge=1, le=64, description="latent dimensions in a private fit")
     faithful: bool = Field(False, description="the case study's own variant, with its known faults")
 
 
@@ -57,7 +76,7 @@ class ColumnAutoregressiveConfig(TrainedConfig):
     least_gain: float | None = Field(
         0.015, ge=0, description="loss per row, in nats, that two epochs must gain, else the rate begins to fall"
     )
-    hidden: int = Field(40, ge=1, description="units in each of the two hidden layers of a column's head")
+    hidden: int = Field(48, ge=1, description="units in each of the two hidden layers of a column's head")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden units dropped in training")
     levels: int = Field(64, ge=2, description="about how many levels a column of numbers has")
 
@@ -72,9 +91,13 @@ class TabularDiffusionConfig(TrainedConfig):
     blocks: int = Field(2, ge=0, description="residual blocks of two layers each")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden units dropped in training")
     levels: int = Field(64, ge=2, description="about how many levels a column of numbers has")
+    private_hidden: int = Field(24, ge=1, description="width of the network's hidden layer in a private fit")
+    private_clip_norm: float = Field(
+        2.0, gt=0, description="longest gradient of one patient, in units of what it is as the training starts"
+    )
 
 
-class TabularGANConfig(GeneratorConfig):
+class TabularGANConfig(PrivateTierConfig):
     """Settings of `TabularGAN`."""
 
     updates: int = Field(1500, ge=1, description="steps of critic and generator; large tables get more, small fewer")
@@ -91,3 +114,58 @@ class TabularGANConfig(GeneratorConfig):
     moments: float = Field(3.0, ge=0, description="weight of the match of means and products of columns")
     conditioned_share: float = Field(0.25, ge=0, lt=1, description="share of a batch with one column given")
     levels: int = Field(96, ge=2, description="about how many levels a column of numbers has")
+    private_clip_norm: float = Field(1.0, gt=0, description="longest gradient of one patient in a private step")
+    private_learning_rate: float = Field(2e-3, gt=0, description="Adam's rate for the critic in a private fit")
+    private_moments: float = Field(
+        0.4, gt=0, lt=1, description="share of the budget that goes to means and products of columns"
+    )
+    private_critic_hidden: int = Field(32, ge=1, description="width of the critic's hidden layers in a private fit")
+    private_products: int = Field(16, ge=1, description="products that the critic reads in a private fit")
+    private_generator_steps: int = Field(4, ge=1, description="steps of the generator for each private one")
+
+
+class RecombinationConfig(GeneratorConfig):
+    """Settings of `Recombination`: all public, none of them looked up."""
+
+    mode: Literal["shuffle", "as_published"] = Field(
+        "shuffle", description="shuffle keeps what it promises; as_published is the post's recipe, never for release"
+    )
+    blocks: tuple[tuple[str, ...], ...] = Field(
+        (), description="columns that are reported together, so that what binds them survives; others report alone"
+    )
+    numbers: Literal["response", "laplace"] = Field(
+        "response",
+        description="noise of a column of numbers: a random response among its cells, or Laplace noise as wide as its "
+        "range, which tells two to five times less of the column's shape",
+    )
+    epsilon0: float = Field(0.5, gt=0, le=20, description="of each block's report where there is no budget")
+    reported_delta: float = Field(
+        1e-6, gt=0, lt=1, description="chance that the figure in the centre fails, without a budget"
+    )
+    public_rows: int = Field(
+        1000, ge=1, description="patients that are publicly known to be there at least; with a budget, more is better"
+    )
+
+
+class MarginalsConfig(GeneratorConfig):
+    """Settings of `Marginals`: all public, none of them looked up."""
+
+    cliques: tuple[tuple[str, ...], ...] = Field(
+        (),
+        description="columns, two to five, that a study needs together and that are always counted; without any, "
+        "treatment and outcome with each of a few features",
+    )
+    levels: int = Field(32, ge=2, description="about how many levels a column of numbers has")
+    pairs_per_column: int = Field(6, ge=0, description="pairs of columns counted, per column; all where that is enough")
+    rounds: int = Field(3, ge=1, description="rounds in which pairs are chosen, where not all are counted")
+    triples: int = Field(8, ge=0, description="three columns counted together, so many times, chosen last")
+    histograms: float = Field(0.15, gt=0, lt=1, description="share of the budget of counts for the columns' histograms")
+    selection: float = Field(0.05, gt=0, lt=1, description="share of the budget for choosing what to count")
+    rows: int = Field(12_000, ge=2000, description="drawn rows, at most, that the model is fitted over")
+
+    @field_validator("cliques")
+    @classmethod
+    def _cliques_are_of_a_few_columns(cls, cliques: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        if any(len(set(clique)) != len(clique) or not 2 <= len(clique) <= 5 for clique in cliques):
+            raise ValueError("each of cliques must be two to five distinct columns")
+        return cliques

@@ -122,6 +122,19 @@ class RowLayout:
         starts = [piece.start + piece.has_rank for piece in self.choices]
         return rows.scatter_(1, choices.long() + torch.tensor(starts, device=rows.device, dtype=torch.long), 1.0)
 
+    def vectors_apart(self, choices: Tensor, ranks: Tensor) -> Tensor:
+        """What `vectors` gives, written so that `torch.func` can tell the rows' gradients apart."""
+        parts, n_choices, n_ranks = [], 0, 0
+        for piece in self.pieces:
+            if piece.has_rank:
+                parts.append(ranks[:, n_ranks, None])
+                n_ranks += 1
+            if piece.n_levels:
+                levels = torch.arange(piece.n_levels, device=ranks.device)
+                parts.append((choices[:, n_choices, None] == levels).to(ranks.dtype))
+                n_choices += 1
+        return torch.cat(parts, dim=1)
+
     def example(self, column: int, table: pd.DataFrame) -> tuple[Tensor, Tensor]:
         """What is given, (1, d), and a row that has it, (1, width), for one column of `table`, a frame of one row."""
         piece, codec = self.pieces[column], self.codec.columns[column]

@@ -29,6 +29,12 @@ class GaussianMixture:
     factors: Tensor
 
     @classmethod
+    def standard(cls, d: int, device: torch.device) -> Self:
+        """The standard normal distribution in d dimensions."""
+        one = torch.eye(d, dtype=torch.float64, device=device)
+        return cls(weights=one.new_ones(1), means=one.new_zeros(1, d), factors=one[None])
+
+    @classmethod
     def fit(
         cls,
         points: Tensor,

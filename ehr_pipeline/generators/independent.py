@@ -79,6 +79,12 @@ class Independent(Generator):
         frame.attrs["acceptance_rate"] = 1.0
         return frame
 
+    def scores(self, table: pd.DataFrame) -> np.ndarray:
+        """Log-likelihood of each row's levels; a level that no training row has counts as one in a million million."""
+        levels = self.codec.levels(table).T
+        chances = [shares[level] for shares, level in zip(self.codec.level_shares, levels, strict=True)]
+        return np.log(np.maximum(np.column_stack(chances), 1e-12)).sum(axis=1)
+
     def save(self, folder: Path) -> None:
         """Write the codec and the config."""
         self.codec.save(folder)

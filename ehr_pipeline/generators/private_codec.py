@@ -1,16 +1,17 @@
 """The column codec learned from noisy counts: what private generators share before they learn any dependence.
 
-What belongs here: a column's public cells, its noisy histogram, and the codec that the histogram makes. What does not:
-noise and accounting (`privacy/`), what is learned of several columns together.
+What belongs here: what is counted of each column, and the codec that the counts make. What does not: how noisy counts
+of numbers become a histogram (`private_histogram.py`), noise and accounting (`privacy/`), several columns together.
 
 Each patient counts once in one cell of each column (the first row of a patient stands for all), so a column's counts
-move by at most 1. Bounds, grids and vocabularies come from the schema; a column without them is refused, never read.
+move by at most 1. A column of numbers is counted twice, each time with a part of its budget: Gaussian mechanisms of
+noises s / sqrt(a) and s / sqrt(1 - a) compose to one of noise s, also where the second depends on the first.
+Bounds, grids and vocabularies come from the schema; a column without them is refused, never read.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,76 +19,23 @@ import pandas as pd
 from ehr_pipeline.errors import DefinitionError
 from ehr_pipeline.generators.base import TrainingCohort
 from ehr_pipeline.generators.category_codec import POOLED, CategoryCodec
-from ehr_pipeline.generators.codec import TableCodec
+from ehr_pipeline.generators.codec import ColumnCodec, TableCodec
 from ehr_pipeline.generators.number_codec import NumberCodec, level_starts
+from ehr_pipeline.generators.private_histogram import (
+    FEWEST_RUNS,
+    MOST_RUNS,
+    NOISES_PER_RUN,
+    NumberCells,
+    even_runs,
+    masses,
+    onto_simplex,
+)
 from ehr_pipeline.privacy.budget import GaussianMechanism
 from ehr_pipeline.privacy.noise import noisy_counts
 from ehr_pipeline.record import Column, Schema
 
-MOST_CELLS = 256
-"""A column of numbers is counted in about so many cells at most."""
-TAIL_SHARE = 0.05
-"""The outer parts of a column of numbers, in which fewer values are taken to lie the further out."""
-MISSING = -1
-"""Cell of what has no value, or a value outside a category's vocabulary, before it is counted."""
-
-
-@dataclass(frozen=True, eq=False)
-class NumberCells:
-    """Cells of a column of numbers: points on its grid, or even runs of them; the bounds are cells of their own.
-
-    Attributes
-    ----------
-    lower, upper
-        float64 of shape (n_cells,), in order; equal where a cell is a single value.
-    decimals
-        Resolution of the column; None has none.
-    """
-
-    lower: np.ndarray
-    upper: np.ndarray
-    decimals: int | None
-
-    @classmethod
-    def of(cls, column: Column) -> NumberCells:
-        """The cells of a column with public bounds."""
-        decimals = 0 if column.kind == "integer" else column.decimals
-        if decimals is None:
-            edges = np.linspace(column.minimum, column.maximum, MOST_CELLS - 1)
-            lower = np.concatenate([edges[:1], edges[:-1], edges[-1:]])
-            upper = np.concatenate([edges[:1], edges[1:], edges[-1:]])
-            return cls(lower, upper, None)
-        step = 10.0**-decimals
-        first, last = math.ceil(column.minimum / step - 1e-6), math.floor(column.maximum / step + 1e-6)
-        if last <= first:
-            point = np.array([round(min(first, last) * step, decimals)])
-            return cls(point, point, decimals)
-        inner = np.arange(first + 1, last)
-        run = max(1, math.ceil(len(inner) / (MOST_CELLS - 2)))
-        starts = np.concatenate([[first], inner[::run], [last]])
-        stops = np.concatenate([[first], np.minimum(inner[::run] + run - 1, last - 1), [last]])
-        half = np.where(stops > starts, 0.5, 0.0)
-        lower, upper = ((edges * step).round(decimals + 1) for edges in (starts - half, stops + half))
-        return cls(lower, upper, decimals)
-
-    @property
-    def is_point(self) -> np.ndarray:
-        """Which cells are a single value, bool of shape (n_cells,)."""
-        return self.lower == self.upper
-
-    def index(self, values: np.ndarray) -> np.ndarray:
-        """The cell of each value, `MISSING` where it is none: float64 of shape (n,) to int64.
-
-        The bounds take what lies beyond them.
-        """
-        present = np.isfinite(values)
-        on_grid = values if self.decimals is None else np.round(values, self.decimals)
-        on_grid = np.clip(np.where(present, on_grid, self.lower[0]), self.lower[0], self.upper[-1])
-        # Without a grid, the first and the last cell hold the bounds alone, and their neighbours all between.
-        cell = np.searchsorted(self.upper, on_grid, side="left")
-        if self.decimals is None:
-            cell = np.where(on_grid >= self.upper[-1], len(self.upper) - 1, np.minimum(cell, len(self.upper) - 2))
-        return np.where(present, np.clip(cell, 0, len(self.upper) - 1), MISSING)
+FIRST_SHARE = 0.3
+"""Share of a column's budget for the count of all its cells; the rest is for the count of even runs of them."""
 
 
 class OneRowEach:
@@ -115,16 +63,24 @@ def require_public(schema: Schema) -> None:
         A column of numbers lacks bounds, one of categories its levels, or one holds times.
     """
     for column in schema.columns:
-        if column.kind == "time":
-            raise DefinitionError(f"column {column.name} holds times, which no private generator writes; leave it out")
-        if column.is_number and (column.minimum is None or column.maximum is None):
-            raise DefinitionError(
-                f"column {column.name}: a private run needs its minimum and maximum in the schema, and looks none up"
-            )
-        if column.kind == "categorical" and column.levels is None:
-            raise DefinitionError(
-                f"column {column.name}: a private run needs its levels in the schema, and looks none up"
-            )
+        if lack := _lack(column):
+            raise DefinitionError(f"column {column.name}{lack}")
+
+
+def public_part(schema: Schema) -> Schema:
+    """The columns that `require_public` lets pass."""
+    return schema.without(column.name for column in schema.columns if _lack(column))
+
+
+def _lack(column: Column) -> str | None:
+    """What is not publicly known of a column, as the rest of a sentence about it."""
+    if column.kind == "time":
+        return " holds times, which no private generator writes; leave it out"
+    if column.is_number and (column.minimum is None or column.maximum is None):
+        return ": a private run needs its minimum and maximum in the schema, and looks none up"
+    if column.kind == "categorical" and column.levels is None:
+        return ": a private run needs its levels in the schema, and looks none up"
+    return None
 
 
 def codec_mechanism(schema: Schema, noise: float) -> GaussianMechanism:
@@ -142,18 +98,22 @@ def learn_private_codec(
     schema
         Columns to learn, as `require_public` wants them.
     noise
-        Standard deviation of the discrete Gaussian noise in each count (`codec_mechanism`).
+        Standard deviation of discrete Gaussian noise that a column's counts come to in all (`codec_mechanism`).
     """
     require_public(schema)
-    counts = [noisy_counts(_counts(column, rows[column.name]), noise) for column in schema.columns]
-    # Each column's counts sum to the patients; columns with fewer cells have less noise in their sum.
-    n_cells = np.array([len(one) for one in counts])
-    n_patients = max(1, round(float(np.average([one.sum() for one in counts], weights=1 / n_cells))))
-    codecs = [
-        _number_codec(column, noisy, noise, n_levels) if column.is_number else _category_codec(column, noisy, noise)
-        for column, noisy in zip(schema.columns, counts, strict=True)
-    ]
+    histograms = [_Histogram(column, rows[column.name], noise) for column in schema.columns]
+    n_first = _n_patients([one.first for one in histograms], [one.first_noise for one in histograms])
+    for histogram in histograms:
+        histogram.count_runs(n_first)
+    n_patients = _n_patients([one.last for one in histograms], [one.last_noise for one in histograms])
+    codecs = [histogram.codec(n_patients, n_levels) for histogram in histograms]
     return TableCodec(schema=schema, columns=tuple(codecs), time_steps_s=(0,) * len(codecs)), n_patients
+
+
+def _n_patients(counts: list[np.ndarray], noises: list[float]) -> int:
+    """Patients by columns' counts: each column's sum to them, the more precisely the fewer cells it has."""
+    precision = [1 / (noise**2 * len(one)) for one, noise in zip(counts, noises, strict=True)]
+    return max(1, round(np.average([one.sum() for one in counts], weights=precision)))
 
 
 def vocabulary_of(column: Column) -> tuple[str, ...]:
@@ -161,11 +121,58 @@ def vocabulary_of(column: Column) -> tuple[str, ...]:
     return ("0", "1") if column.kind == "binary" else column.levels
 
 
-def _counts(column: Column, values: pd.Series) -> np.ndarray:
+class _Histogram:
+    """What is counted of one column, in which cells, with what noise.
+
+    Attributes
+    ----------
+    first, first_noise
+        Noisy counts of all public cells, missing last where the schema lets it, and their standard deviation.
+    last, last_noise
+        Noisy counts of even runs of them, likewise; of a column with few cells, the first ones again.
+    """
+
+    def __init__(self, column: Column, values: pd.Series, noise: float) -> None:
+        self.column, self.noise = column, noise
+        self.cells = NumberCells.of(column) if column.is_number else None
+        self.n_cells = len(self.cells or vocabulary_of(column))
+        self.is_counted_twice = column.is_number and self.n_cells > FEWEST_RUNS
+        self.first_noise = noise / math.sqrt(FIRST_SHARE) if self.is_counted_twice else noise
+        self.exact = cell_counts(column, values)
+        self.first = noisy_counts(self.exact, self.first_noise)
+        self.last, self.last_noise, self.starts = self.first, self.first_noise, np.arange(self.n_cells)
+
+    def count_runs(self, n_patients: int) -> None:
+        """Count again, in runs of cells that are about even, as many as `n_patients` bear."""
+        if not self.is_counted_twice:
+            return
+        self.last_noise = self.noise / math.sqrt(1 - FIRST_SHARE)
+        n_runs = int(np.clip(n_patients / (NOISES_PER_RUN * self.last_noise), FEWEST_RUNS, MOST_RUNS))
+        self.starts = even_runs(self.first[: self.n_cells], self.first_noise, n_runs)
+        at = np.append(self.starts, self.n_cells) if self.column.missing else self.starts
+        self.last = noisy_counts(np.add.reduceat(self.exact, at), self.last_noise)
+
+    def codec(self, n_patients: int, n_levels: int) -> ColumnCodec:
+        """What the counts say of the column."""
+        if self.cells is None:
+            return _category_codec(self.column, self.first, self.noise)
+        missing = _missing_share(self.last[-1], n_patients, self.last_noise) if self.column.missing else 0.0
+        mass = masses(
+            self.first[: self.n_cells],
+            self.first_noise,
+            self.starts,
+            self.last[: len(self.starts)],
+            self.last_noise,
+            total=max(1.0, n_patients * (1 - missing)),
+        )
+        return _number_codec(self.cells, mass, missing, self.noise, n_levels)
+
+
+def cell_counts(column: Column, values: pd.Series) -> np.ndarray:
     """Patients in each public cell of a column, missing last where the schema lets it: int64 of shape (n_cells,)."""
     if column.is_number:
         cells = NumberCells.of(column)
-        index, n_cells = cells.index(values.to_numpy(dtype="float64", na_value=np.nan)), len(cells.lower)
+        index, n_cells = cells.index(values.to_numpy(dtype="float64", na_value=np.nan)), len(cells)
     else:
         names = vocabulary_of(column)
         text = values.astype("string") if column.kind != "binary" else values.astype("Int8").astype("string")
@@ -179,10 +186,9 @@ def _counts(column: Column, values: pd.Series) -> np.ndarray:
     return np.bincount(index[index >= 0], minlength=n_cells)
 
 
-def _number_codec(column: Column, noisy: np.ndarray, noise: float, n_levels: int) -> NumberCodec:
-    cells = NumberCells.of(column)
-    mass = _smoothed(noisy[: len(cells.lower)], noise)
-    missing = _missing_share(mass, noisy[-1], noise) if column.missing else 0.0
+def _number_codec(
+    cells: NumberCells, mass: np.ndarray, missing_share: float, noise: float, n_levels: int
+) -> NumberCodec:
     stands = mass > 0
     lower, upper, mass = cells.lower[stands], cells.upper[stands], mass[stands]
     # A single value that is not heavy is an interval of its own grid step, so that neighbours may share a level.
@@ -200,7 +206,7 @@ def _number_codec(column: Column, noisy: np.ndarray, noise: float, n_levels: int
         upper=upper + half_step,
         segment_ranks=ranks,
         level_starts=level_starts(ranks, is_heavy, n_levels, int(mass.sum()), max(1, round(noise))),
-        missing_share=missing,
+        missing_share=missing_share,
     )
 
 
@@ -213,7 +219,7 @@ def _category_codec(column: Column, noisy: np.ndarray, noise: float) -> Category
     mass = np.where(clear, onto_simplex(counts, max(1.0, float(counts.sum()))), 0.0)
     mass = np.maximum(mass, np.where(clear, 1.0, 0.0))
     kept = [name for name, stands in zip(names, clear, strict=True) if stands]
-    missing = _missing_share(mass, noisy[-1], noise) if column.missing else 0.0
+    missing = _missing_share(noisy[-1], mass.sum() + noisy[-1], noise) if column.missing else 0.0
     shares = mass[clear] / mass[clear].sum() * (1 - missing)
     fallback = kept.index(POOLED) if POOLED in kept else int(shares.argmax())
     return CategoryCodec(
@@ -224,48 +230,6 @@ def _category_codec(column: Column, noisy: np.ndarray, noise: float) -> Category
     )
 
 
-def _missing_share(mass: np.ndarray, missing: float, noise: float) -> float:
+def _missing_share(missing: float, total: float, noise: float) -> float:
     """Share of rows without a value; 0 where their noisy count does not stand out of the noise."""
-    return float(missing / (missing + mass.sum())) if missing > 3 * noise else 0.0
-
-
-def _smoothed(counts: np.ndarray, noise: float) -> np.ndarray:
-    """Noisy counts of neighbouring cells as masses: none negative, falling outwards in the tails, the total kept.
-
-    The bounds' own cells, where values pile up, stand apart: each keeps its count where it stands out of the noise.
-    """
-    total = max(1.0, float(counts.sum()))
-    mass = counts.astype(np.float64)
-    if len(mass) < 5:
-        return onto_simplex(mass, total)
-    ends = np.zeros(len(mass), dtype=bool)
-    ends[[0, -1]] = True
-    ends &= mass > 4 * noise + 2 * np.median(mass)
-    inner = np.flatnonzero(~ends)
-    body = onto_simplex(mass[inner], max(1.0, total - float(mass[ends].sum())))
-    upto = np.cumsum(body) / body.sum()
-    low, high = int(np.searchsorted(upto, TAIL_SHARE)), int(np.searchsorted(upto, 1 - TAIL_SHARE))
-    raw = mass[inner]
-    body[:low] = _rising(raw[:low], noise)
-    body[high + 1 :] = _rising(raw[high + 1 :][::-1], noise)[::-1]
-    mass[inner] = body * max(1.0, total - float(mass[ends].sum())) / body.sum()
-    return mass
-
-
-def _rising(values: np.ndarray, noise: float) -> np.ndarray:
-    """The nearest numbers that never fall (pool adjacent violators), 0 for as long as noise alone would give them."""
-    from sklearn.isotonic import isotonic_regression
-
-    if not len(values):
-        return values
-    rising = isotonic_regression(values.astype(np.float64))
-    _, pool, n_pooled = np.unique(rising, return_inverse=True, return_counts=True)
-    return np.where(rising * np.sqrt(n_pooled[pool]) > 2 * noise, rising, 0.0)
-
-
-def onto_simplex(values: np.ndarray, total: float) -> np.ndarray:
-    """The nearest numbers that are not negative and sum to `total` (Duchi et al. 2008, figure 1)."""
-    ordered = np.sort(values.astype(np.float64))[::-1]
-    excess = (np.cumsum(ordered) - total) / np.arange(1, len(ordered) + 1)
-    last = int(np.flatnonzero(ordered > excess)[-1])
-    return np.maximum(0.0, values - excess[last])
+    return float(min(1.0, missing / total)) if missing > 3 * noise else 0.0

@@ -13,6 +13,9 @@ from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators import configs
 from ehr_pipeline.generators.base import Generator, GeneratorConfig
 
+STRONG_PRIVACY = 1.0
+"""Up to this epsilon, noisy marginals leave more of a table than a network that learns from noisy gradients."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -67,12 +70,29 @@ GENERATORS: dict[str, Entry] = {
         config_type=configs.ColumnAutoregressiveConfig,
         by_default=True,
     ),
+    "marginals": Entry(
+        title="Noisy marginals",
+        path="ehr_pipeline.generators.marginals:Marginals",
+        config_type=configs.MarginalsConfig,
+        by_default=False,
+    ),
+    "recombination": Entry(
+        title="Recombined reports",
+        path="ehr_pipeline.generators.recombination:Recombination",
+        config_type=configs.RecombinationConfig,
+        by_default=False,
+    ),
 }
 
 
 def default_generators() -> list[str]:
     """Names of the generators that run when none is named, in order."""
     return [name for name, entry in GENERATORS.items() if entry.by_default]
+
+
+def default_generator(epsilon: float | None = None) -> str:
+    """The generator of a single model where none is named: marginals where the budget is small."""
+    return "marginals" if epsilon is not None and epsilon <= STRONG_PRIVACY else "column_autoregressive"
 
 
 def generator_type(name: str) -> type[Generator]:

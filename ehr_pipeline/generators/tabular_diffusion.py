@@ -25,11 +25,13 @@ Where we leave the papers, and why:
 # NOTE[DIFF] The network is a residual perceptron over a sum of one vector per column, as TabDDPM's, not TabDiff's
 #   transformer: a step costs as much as one token of it.
 
-A condition is a level that stands from the beginning: no row is rejected.
+A condition is a level that stands from the beginning: no row is rejected. Within a budget, the network is that of
+`private_denoiser.py`.
 """
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,7 +41,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.checkpoint import Checkpoint
 from ehr_pipeline.generators.codec import TableCodec
@@ -48,6 +49,9 @@ from ehr_pipeline.generators.configs import TabularDiffusionConfig
 from ehr_pipeline.generators.level_layers import CategoryHeads, LevelVectors, NumberHeads
 from ehr_pipeline.generators.number_codec import NumberCodec
 from ehr_pipeline.generators.persistence import read_state, write_state
+from ehr_pipeline.generators.private_denoiser import PrivateDenoiser
+from ehr_pipeline.generators.private_tier import fit_private_network, private_plan
+from ehr_pipeline.generators.row_scores import row_scores
 from ehr_pipeline.generators.training import (
     Network,
     Plan,
@@ -58,8 +62,9 @@ from ehr_pipeline.generators.training import (
     seeded,
     train_network,
 )
-from ehr_pipeline.privacy.budget import Budget
+from ehr_pipeline.privacy.budget import Budget, PrivacyPlan
 from ehr_pipeline.progress import Progress
+from ehr_pipeline.record import Schema
 
 VALIDATION_MOMENTS = 4
 """Moments of the diffusion at which each row is validated."""
@@ -167,7 +172,7 @@ class TabularDiffusion(Generator):
         self,
         codec: TableCodec,
         config: TabularDiffusionConfig,
-        network: DenoisingNetwork,
+        network: DenoisingNetwork | PrivateDenoiser,
         history: list[dict[str, float]],
     ) -> None:
         self.codec = codec
@@ -188,9 +193,9 @@ class TabularDiffusion(Generator):
         checkpoint: Path | None = None,
     ) -> Generator:
         """Train the network on the levels of the table; memory holds four bytes per cell."""
-        if budget is not None:
-            raise OptionError(f"{cls.name} has no private tier yet; leave the budget out")
         config = TabularDiffusionConfig.model_validate(config.model_dump())
+        if budget is not None:
+            return cls._fit_private(cohort, config, budget, progress)
         device = pick_device(config.device)
         codec = TableCodec.fit(cls.writable(cohort.schema), cohort.table, cohort.subject_id, n_levels=config.levels)
         with (
@@ -213,6 +218,24 @@ class TabularDiffusion(Generator):
                 checkpoint=kept,
             )
         return cls(codec, config, network, history)
+
+    @classmethod
+    def privacy_plan(cls, schema: Schema, config: GeneratorConfig, budget: Budget) -> PrivacyPlan:
+        """Histograms of the columns, then the training of the network."""
+        return private_plan(cls.writable(schema), TabularDiffusionConfig.model_validate(config.model_dump()), budget)
+
+    @classmethod
+    def _fit_private(
+        cls, cohort: TrainingCohort, config: TabularDiffusionConfig, budget: Budget, progress: Progress | None
+    ) -> Generator:
+        """Learn the columns' levels and the network within the budget; one row stands for each patient."""
+        plan = cls.privacy_plan(cohort.schema, config, budget)
+        network_of = functools.partial(PrivateDenoiser, config=config)
+        schema = cls.writable(cohort.schema)
+        fit = fit_private_network(network_of, schema, cohort, plan, config, task=cls.title, progress=progress)
+        generator = cls(fit.codec, config, fit.network, history=[])
+        generator.privacy, generator.n_patients = plan, fit.n_patients
+        return generator
 
     def sample(self, n: int, seed: int, conditions: dict[str, Any] | None = None) -> pd.DataFrame:
         """Draw `n` rows; conditions stand from the beginning, so that `attrs["acceptance_rate"]` is 1."""
@@ -239,10 +262,18 @@ class TabularDiffusion(Generator):
         order = rng.permutation(masked).tolist()
         return self.network.reverse_process(standing, order, generator).cpu().numpy()
 
+    def scores(self, table: pd.DataFrame) -> np.ndarray:
+        """The evidence bound of each row's levels: its denoising loss over moments from little noise to much."""
+        return row_scores(self.network, (torch.from_numpy(self.codec.levels(table)).to(self.device),))
+
     def save(self, folder: Path) -> None:
         """Write the codec, the config and history, and the weights."""
         self.codec.save(folder)
-        plain = {"config": self.config.model_dump(mode="json"), "history": self.history}
+        plain = {
+            "config": self.config.model_dump(mode="json"),
+            "history": self.history,
+            "network": type(self.network).__name__,
+        }
         weights = {name: weight.cpu().numpy() for name, weight in self.network.state_dict().items()}
         write_state(folder, "generator", plain, weights)
 
@@ -253,7 +284,8 @@ class TabularDiffusion(Generator):
         config = TabularDiffusionConfig.model_validate(plain["config"])
         device = pick_device("cpu" if config.device == "cpu" else "auto")
         codec = TableCodec.load(folder)
-        network = DenoisingNetwork(codec, config).to(device).eval()
+        private = plain.get("network") == PrivateDenoiser.__name__
+        network = (PrivateDenoiser if private else DenoisingNetwork)(codec, config).to(device).eval()
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(codec, config, network, plain["history"])
 

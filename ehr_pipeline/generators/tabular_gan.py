@@ -19,6 +19,8 @@ Where we leave them, and why:
 # NOTE[DIFF] The penalty is one-sided, as the Wasserstein distance asks for slopes of at most 1.
 # NOTE[DIFF] Rows are drawn from an average of the generator over its last steps, with weights that never hold its
 #   start (Karras et al. 2023, https://arxiv.org/abs/2312.02696, equation 2); then each column is matched to its shares.
+
+Within a budget, only the critic sees patients, and noisy moments do: `private_adversaries.py`.
 """
 
 from __future__ import annotations
@@ -32,16 +34,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import ndtri
 from torch import Tensor, nn
 
-from ehr_pipeline.errors import OptionError
+from ehr_pipeline.generators import private_adversaries
 from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
-from ehr_pipeline.generators.calibration import match_shares
 from ehr_pipeline.generators.checkpoint import Checkpoint, TrainingState
 from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.conditions import conditions_row, sample_table, wanted_levels
 from ehr_pipeline.generators.configs import TabularGANConfig
+from ehr_pipeline.generators.gan_calibration import RANK_GRID, calibrated
 from ehr_pipeline.generators.gan_networks import Critic, Moments, RowGenerator
 from ehr_pipeline.generators.gan_rows import ConditionSource, RowLayout
 from ehr_pipeline.generators.persistence import read_state, under, write_state
@@ -55,22 +56,17 @@ from ehr_pipeline.generators.training import (
     seeded,
     train_epochs,
 )
-from ehr_pipeline.privacy.budget import Budget
+from ehr_pipeline.privacy.budget import Budget, PrivacyPlan
 from ehr_pipeline.progress import Progress
+from ehr_pipeline.record import Schema
 
 AVERAGE_POWER = 7
 """The average of the generator is over about the last ninth of the steps."""
-FEWEST_MATCHED, MOST_MATCHED = 4096, 131_072
-"""Rows that each column is matched on: four for each of the table, in these bounds."""
-MOST_RANKS = 2**24
-"""Ranks that are held at once, so that wide tables are matched on fewer rows."""
 COMMON_SHARE = 0.1
 """Conditions that so many rows meet cost little to wait for, and what is drawn without them is nearer to the truth."""
 MOST_PASSES, FEWEST_UPDATES = 100, 200
 """A critic that meets the same few patients more often learns them by heart, and the generator from it."""
 FEWEST_BATCH_ROWS = 64
-RANK_GRID = np.linspace(0.0, 1.0, 2049)
-"""Shares at which the quantiles of a number's drawn ranks are kept."""
 
 
 class Adversaries(nn.Module):
@@ -105,6 +101,8 @@ class TabularGAN(Generator):
         generator: RowGenerator,
         rank_quantiles: np.ndarray,
         history: list[dict[str, float]],
+        *,
+        critic: Critic | None = None,
     ) -> None:
         self.codec = codec
         self.layout = RowLayout.of(codec)
@@ -113,6 +111,7 @@ class TabularGAN(Generator):
         self.generator = generator
         self.rank_quantiles = rank_quantiles
         self.history = history
+        self.critic = critic
         self.device = generator.logits.device.type
 
     @classmethod
@@ -126,9 +125,9 @@ class TabularGAN(Generator):
         checkpoint: Path | None = None,
     ) -> Self:
         """Train generator and critic against each other, then match each column to its shares."""
-        if budget is not None:
-            raise OptionError(f"{cls.name} has no private tier yet; leave the budget out")
         config = TabularGANConfig.model_validate(config.model_dump())
+        if budget is not None:
+            return cls._fit_private(cohort, config, budget, progress)
         device = pick_device(config.device)
         codec = TableCodec.fit(cls.writable(cohort.schema), cohort.table, cohort.subject_id, n_levels=config.levels)
         layout = RowLayout.of(codec)
@@ -146,8 +145,29 @@ class TabularGAN(Generator):
             history = train_adversaries(
                 networks, layout, data, source, config, task=cls.title, progress=progress, checkpoint=kept
             )
-            rank_quantiles = _calibrated(networks.average, layout, len(choices))
-        return cls(codec, config, networks.average, rank_quantiles, history)
+            rank_quantiles = calibrated(networks.average, layout, len(choices))
+        return cls(codec, config, networks.average, rank_quantiles, history, critic=networks.critic)
+
+    @classmethod
+    def privacy_plan(cls, schema: Schema, config: GeneratorConfig, budget: Budget) -> PrivacyPlan:
+        """Histograms of the columns, their means and products, then the training of the critic."""
+        return private_adversaries.plan(
+            cls.writable(schema), TabularGANConfig.model_validate(config.model_dump()), budget
+        )
+
+    @classmethod
+    def _fit_private(
+        cls, cohort: TrainingCohort, config: TabularGANConfig, budget: Budget, progress: Progress | None
+    ) -> Self:
+        """Learn columns, moments and critic within the budget; one row stands for each patient."""
+        plan = cls.privacy_plan(cohort.schema, config, budget)
+        codec, row_generator, n_patients = private_adversaries.fit(
+            cls.writable(cohort.schema), cohort, plan, config, task=cls.title, progress=progress
+        )
+        rank_quantiles = calibrated(row_generator, RowLayout.of(codec), n_patients)
+        generator = cls(codec, config, row_generator, rank_quantiles, history=[])
+        generator.privacy, generator.n_patients = plan, n_patients
+        return generator
 
     def sample(self, n: int, seed: int, conditions: dict[str, Any] | None = None) -> pd.DataFrame:
         """Draw `n` rows; common conditions are met by rejection, else the rarest is given and the others rejected.
@@ -184,11 +204,30 @@ class TabularGAN(Generator):
                 levels.append(self.layout.levels(rows.cpu().numpy(), below))
         return np.concatenate(levels)
 
+    @torch.no_grad()
+    def scores(self, table: pd.DataFrame) -> np.ndarray | None:
+        """What the critic says of each row; None within a budget, where it is not kept."""
+        if self.critic is None:
+            return None
+        choices, ranks = (torch.from_numpy(part).to(self.device) for part in self.layout.encoded(table))
+        with one_thread():
+            blocks = zip(choices.split(self.layout.block_rows), ranks.split(self.layout.block_rows), strict=True)
+            found = [
+                self.critic(self.layout.vectors(*block), block[1].new_zeros(len(block[1]), len(self.layout.pieces)))
+                for block in blocks
+            ]
+        return torch.cat(found).double().cpu().numpy()
+
     def save(self, folder: Path) -> None:
-        """Write the codec, the config and history, the generator's weights and its ranks' quantiles."""
+        """Write the codec, the config and history, the weights of generator and critic, and the ranks' quantiles."""
         self.codec.save(folder)
         plain = {"config": self.config.model_dump(mode="json"), "history": self.history}
-        arrays = {f"generator.{name}": weight.cpu().numpy() for name, weight in self.generator.state_dict().items()}
+        networks = {"generator": self.generator} | ({"critic": self.critic} if self.critic is not None else {})
+        arrays = {
+            f"{part}.{name}": weight.cpu().numpy()
+            for part, network in networks.items()
+            for name, weight in network.state_dict().items()
+        }
         write_state(folder, "generator", plain, arrays | {"rank_quantiles": self.rank_quantiles})
 
     @classmethod
@@ -198,10 +237,14 @@ class TabularGAN(Generator):
         config = TabularGANConfig.model_validate(plain["config"])
         device = pick_device("cpu" if config.device == "cpu" else "auto")
         codec = TableCodec.load(folder)
-        generator = RowGenerator(RowLayout.of(codec), config)
-        weights = {name: torch.from_numpy(array) for name, array in under("generator.", arrays).items()}
-        generator.load_state_dict(weights)
-        return cls(codec, config, generator.to(device), arrays["rank_quantiles"], plain["history"])
+        layout, tensors = RowLayout.of(codec), {name: torch.from_numpy(array) for name, array in arrays.items()}
+        generator = RowGenerator(layout, config)
+        generator.load_state_dict(under("generator.", tensors))
+        critic = None
+        if weights := under("critic.", tensors):
+            critic = Critic(layout, config).to(device)
+            critic.load_state_dict(weights)
+        return cls(codec, config, generator.to(device), arrays["rank_quantiles"], plain["history"], critic=critic)
 
 
 def train_adversaries(
@@ -288,34 +331,3 @@ def _plan(n_rows: int, config: TabularGANConfig) -> Plan:
         updates_per_epoch=updates // n_epochs,
         n_epochs=n_epochs,
     )
-
-
-@torch.no_grad()
-def _calibrated(generator: RowGenerator, layout: RowLayout, n_rows: int) -> np.ndarray:
-    """Match the levels' shares; then quantiles of each number's ranks, float64 of shape (n_ranked, len(RANK_GRID))."""
-    device = generator.logits.device
-    n_matched = min(max(4 * n_rows, FEWEST_MATCHED), MOST_MATCHED)
-    n_rounds = max(n_matched // 4, FEWEST_MATCHED)
-
-    def shares() -> Tensor:
-        with seeded(0, device):
-            return sum(generator(n_block)[2].sum(dim=0) for n_block in layout.block_sizes(n_rounds)) / n_rounds
-
-    match_shares(generator.logits, generator.shares, shares)
-    quantiles = np.empty((len(layout.ranked), len(RANK_GRID)))
-    n_matched = min(n_matched, MOST_RANKS // max(1, len(layout.ranked)))
-    with seeded(1, device):
-        ranks = torch.cat([_present_ranks(generator, layout, n_block) for n_block in layout.block_sizes(n_matched)])
-    for k in range(len(layout.ranked)):
-        present = ranks[:, k][~ranks[:, k].isnan()].double().cpu().numpy()
-        quantiles[k] = np.quantile(present, RANK_GRID) if len(present) else ndtri(RANK_GRID.clip(1e-6, 1 - 1e-6))
-    return quantiles
-
-
-def _present_ranks(generator: RowGenerator, layout: RowLayout, n: int) -> Tensor:
-    """Drawn ranks of shape (n, n_ranked), NaN where the number is missing."""
-    rows, ranks, _ = generator(n)
-    for k, piece in enumerate(layout.ranked):
-        if piece.n_levels:
-            ranks[:, k].masked_fill_(rows[:, piece.start + 1] == 0, torch.nan)
-    return ranks

@@ -16,6 +16,8 @@ dropout; heads by type; a KL term with weight beta. Where we leave it, and why:
 #   they differ where beta is below 1.
 # NOTE[DIFF] Layer normalisation instead of batch normalisation: rows of a batch must not touch each other.
 
+Within a budget, the network is that of `private_autoencoder.py`, and latents are drawn from N(0, I).
+
 `faithful: true` gives the case study's own variant (`case_study_vae.py`), for comparison.
 """
 
@@ -32,7 +34,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.case_study_vae import CaseStudyVAE
 from ehr_pipeline.generators.checkpoint import Checkpoint
@@ -42,6 +43,9 @@ from ehr_pipeline.generators.configs import TabularVAEConfig
 from ehr_pipeline.generators.earlier_columns import N_TOLD, EarlierColumns
 from ehr_pipeline.generators.gaussian_mixture import GaussianMixture
 from ehr_pipeline.generators.persistence import read_state, under, write_state
+from ehr_pipeline.generators.private_autoencoder import PrivateAutoencoder
+from ehr_pipeline.generators.private_tier import fit_private_network, private_plan
+from ehr_pipeline.generators.row_scores import row_scores
 from ehr_pipeline.generators.training import (
     Network,
     data_tensors,
@@ -51,8 +55,9 @@ from ehr_pipeline.generators.training import (
     seeded,
     train_network,
 )
-from ehr_pipeline.privacy.budget import Budget
+from ehr_pipeline.privacy.budget import Budget, PrivacyPlan
 from ehr_pipeline.progress import Progress
+from ehr_pipeline.record import Schema
 
 BLOCK_ROWS = 16_384
 """Rows drawn at a time."""
@@ -171,7 +176,7 @@ class TabularVAE(Generator):
         self,
         codec: TableCodec,
         config: TabularVAEConfig,
-        network: AutoencoderNetwork,
+        network: AutoencoderNetwork | PrivateAutoencoder,
         mixture: GaussianMixture,
         history: list[dict[str, float]],
     ) -> None:
@@ -194,11 +199,11 @@ class TabularVAE(Generator):
         checkpoint: Path | None = None,
     ) -> Generator:
         """Train the autoencoder, then fit the mixture to its latents and the heads to the columns' shares."""
-        if budget is not None:
-            raise OptionError(f"{cls.name} has no private tier yet; leave the budget out")
         config = TabularVAEConfig.model_validate(config.model_dump())
         if config.faithful:
             return CaseStudyVAE.fit(cohort, config, budget, progress, checkpoint=checkpoint)
+        if budget is not None:
+            return cls._fit_private(cohort, config, budget, progress)
         device = pick_device(config.device)
         codec = TableCodec.fit(cls.writable(cohort.schema), cohort.table, cohort.subject_id, n_levels=config.levels)
         with (
@@ -216,6 +221,28 @@ class TabularVAE(Generator):
             mixture = _latent_mixture(network, data, patients, config)
             _match_shares(network, mixture, codec.level_shares)
         return cls(codec, config, network, mixture, history)
+
+    @classmethod
+    def privacy_plan(cls, schema: Schema, config: GeneratorConfig, budget: Budget) -> PrivacyPlan:
+        """Histograms of the columns, then the training of the autoencoder."""
+        config = TabularVAEConfig.model_validate(config.model_dump())
+        if config.faithful:
+            return CaseStudyVAE.privacy_plan(schema, config, budget)
+        return private_plan(cls.writable(schema), config, budget)
+
+    @classmethod
+    def _fit_private(
+        cls, cohort: TrainingCohort, config: TabularVAEConfig, budget: Budget, progress: Progress | None
+    ) -> Generator:
+        """Learn the columns' levels and the autoencoder within the budget; one row stands for each patient."""
+        plan = cls.privacy_plan(cohort.schema, config, budget)
+        network_of = functools.partial(PrivateAutoencoder, config=config)
+        schema = cls.writable(cohort.schema)
+        fit = fit_private_network(network_of, schema, cohort, plan, config, task=cls.title, progress=progress)
+        prior = GaussianMixture.standard(config.private_latent, fit.network.shift.device)
+        generator = cls(fit.codec, config, fit.network, prior, history=[])
+        generator.privacy, generator.n_patients = plan, fit.n_patients
+        return generator
 
     def sample(self, n: int, seed: int, conditions: dict[str, Any] | None = None) -> pd.DataFrame:
         """Draw `n` rows; conditions are met by guided rejection, whose rate is in `attrs["acceptance_rate"]`."""
@@ -238,10 +265,21 @@ class TabularVAE(Generator):
         levels, chance = (torch.cat(parts).cpu().numpy() for parts in zip(*blocks, strict=True))
         return levels, chance
 
+    def scores(self, table: pd.DataFrame) -> np.ndarray:
+        """The evidence bound of each row's levels, its KL term weighed by beta."""
+        data = [torch.from_numpy(self.codec.levels(table)).to(self.device)]
+        if isinstance(self.network, AutoencoderNetwork):
+            data.append(torch.from_numpy(self.codec.gaussian(table)).to(self.device))
+        return row_scores(self.network, tuple(data))
+
     def save(self, folder: Path) -> None:
         """Write the codec, the config and history, the weights and the mixture."""
         self.codec.save(folder)
-        plain = {"config": self.config.model_dump(mode="json"), "history": self.history}
+        plain = {
+            "config": self.config.model_dump(mode="json"),
+            "history": self.history,
+            "network": type(self.network).__name__,
+        }
         tensors = {f"network.{name}": weight for name, weight in self.network.state_dict().items()}
         tensors |= {f"mixture.{name}": tensor for name, tensor in vars(self.mixture).items()}
         write_state(folder, "generator", plain, {name: tensor.cpu().numpy() for name, tensor in tensors.items()})
@@ -256,7 +294,8 @@ class TabularVAE(Generator):
         device = pick_device("cpu" if config.device == "cpu" else "auto")
         codec = TableCodec.load(folder)
         tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-        network = AutoencoderNetwork(codec, config).to(device).eval()
+        private = plain.get("network") == PrivateAutoencoder.__name__
+        network = (PrivateAutoencoder if private else AutoencoderNetwork)(codec, config).to(device).eval()
         network.load_state_dict(under("network.", tensors))
         mixture = GaussianMixture(**under("mixture.", tensors))
         return cls(codec, config, network, mixture, plain["history"])

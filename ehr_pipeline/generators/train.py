@@ -9,18 +9,20 @@ import hashlib
 import importlib.metadata
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from ehr_pipeline.errors import NotReady
+from ehr_pipeline.errors import NotReady, OptionError
 from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.cohort_data import load_training_cohort
 from ehr_pipeline.generators.registry import generator_type
+from ehr_pipeline.privacy.account import Account, require_kept
 from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.storage import CohortFolder, GeneratorFolder, atomic_folder, read_json, write_json
+from ehr_pipeline.storage import CohortFolder, GeneratorFolder, atomic_folder, read_json, sha256, write_json
 
 VERSIONS_OF = ("ehr-pipeline", "numpy", "pandas", "torch")
 
@@ -42,6 +44,8 @@ class TrainingSummary:
     privacy
         What a private fit spent (`PrivacyPlan.record`); None without a budget. With one, `n_rows` and `n_patients`
         are as the fit measured them, noise included.
+    ledger_entry
+        Id of the ledger's entry of this fit; None where no ledger was given.
     """
 
     generator: str
@@ -54,6 +58,7 @@ class TrainingSummary:
     config: dict[str, Any]
     device: str
     privacy: dict[str, Any] | None
+    ledger_entry: str | None
     versions: dict[str, str]
 
 
@@ -65,23 +70,50 @@ def train(
     progress: Progress | None = None,
     *,
     budget: Budget | None = None,
+    account: Account | None = None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> TrainingSummary:
     """Fit the generator `name` and put it into `folder.model` in one step.
 
     An interrupted training goes on from `folder.checkpoint`, which is gone once the model is whole. An old
-    model stays until then.
+    model stays until then. With a budget, what will be spent is written into the account's ledger and said before the
+    fit starts, and stays spent whatever becomes of it; columns without public bounds or levels are left out.
 
     Raises
     ------
     OptionError
-        No generator has that name, or it has no private tier and a budget is given.
+        No generator has that name, or it has no private tier and a budget is given, or there is no account for it.
+    BudgetExceeded
+        The patients' cap does not allow it; nothing was trained.
     ResourceShort
         Memory or disk ran out; an old model is still there.
     """
     generator_class = generator_type(name)
     config = config if config is not None else generator_class.config_type()
+    learned, plan = cohort, None
+    if budget is not None:
+        if account is None:
+            raise OptionError("a private training needs a ledger to be written into")
+        account.require_room(budget)
+        from ehr_pipeline.generators.private_codec import public_part  # its noise takes seconds to import
+
+        schema = public_part(cohort.schema)
+        learned = replace(cohort, schema=schema, table=cohort.table[schema.names])
+        plan = generator_class.privacy_plan(schema, config, budget)
+    fingerprint, entry = data_fingerprint(cohort), None
+    if account is not None:
+        source = folder.root.parent.name
+        entry = account.charge(plan, source=source, generator=name, data_fingerprint=fingerprint)
+    for line in plan.lines() if plan else ():
+        say(line)
     started = time.perf_counter()
-    generator = generator_class.fit(cohort, config, budget, progress, checkpoint=folder.checkpoint)
+    checkpoint = folder.checkpoint if plan is None else None
+    generator = generator_class.fit(learned, config, budget, progress, checkpoint=checkpoint)
+    if plan is not None:
+        require_kept(plan, generator.privacy)
+    elif generator.privacy is not None:  # its method has noise of its own, whose promise nobody asked for
+        for line in generator.privacy.lines():
+            say(line)
     summary = TrainingSummary(
         generator=name,
         n_rows=generator.n_patients or len(cohort.table),
@@ -89,10 +121,11 @@ def train(
         left_out=[column for column in cohort.schema.names if column not in generator.schema],
         duration_s=round(time.perf_counter() - started, 3),
         history=generator.history,
-        data_fingerprint=data_fingerprint(cohort),
+        data_fingerprint=fingerprint,
         config=config.model_dump(mode="json"),
         device=generator.device,
         privacy=generator.privacy.record() if generator.privacy else None,
+        ledger_entry=entry,
         versions={package: importlib.metadata.version(package) for package in VERSIONS_OF},
     )
     with atomic_folder(folder.model) as temporary:
@@ -128,6 +161,14 @@ def require_present_data(folder: CohortFolder, generator: str) -> None:
     card = read_json(files.model / "model.json", f"train {generator} first")
     if card["data_fingerprint"] != data_fingerprint(load_training_cohort(folder)):
         raise NotReady(f"{generator} was trained on other data than {folder.root.name} holds now; train it again")
+
+
+def model_sha256(folder: GeneratorFolder) -> str:
+    """SHA-256 over the names and contents of a model folder's files: weights, settings and what they spent."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.model.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder.model).as_posix()}\0{sha256(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def data_fingerprint(cohort: TrainingCohort) -> str:

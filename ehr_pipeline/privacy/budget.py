@@ -68,7 +68,17 @@ class PureMechanism:
     steps: int = 1
 
 
-Mechanism = GaussianMechanism | PureMechanism
+@dataclass(frozen=True, kw_only=True)
+class ShuffledMechanism:
+    """Each patient's own epsilon-private report, shuffled among those of `n_patients` patients, `steps` times."""
+
+    name: str
+    epsilon: float
+    n_patients: int
+    steps: int = 1
+
+
+Mechanism = GaussianMechanism | PureMechanism | ShuffledMechanism
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +147,7 @@ class PrivacyPlan:
     @classmethod
     def of_record(cls, record: dict[str, Any]) -> PrivacyPlan:
         """Read what `record` made."""
-        kinds = {"GaussianMechanism": GaussianMechanism, "PureMechanism": PureMechanism}
+        kinds = {one.__name__: one for one in (GaussianMechanism, PureMechanism, ShuffledMechanism)}
         mechanisms = [dict(one) for one in record["mechanisms"]]
         return cls(
             budget=Budget(**record["budget"]),
@@ -153,5 +163,7 @@ def told(mechanism: Mechanism) -> str:
     times = f", {mechanism.steps:,} times" if mechanism.steps > 1 else ""
     if isinstance(mechanism, PureMechanism):
         return f"{mechanism.name}: epsilon {mechanism.epsilon:.4g}{times}"
+    if isinstance(mechanism, ShuffledMechanism):
+        return f"{mechanism.name}: epsilon {mechanism.epsilon:.4g}{times}, shuffled among {mechanism.n_patients:,}"
     rate = f", each patient with chance {mechanism.sampling_rate:.4g}" if mechanism.sampling_rate < 1 else ""
     return f"{mechanism.name}: Gaussian noise of {mechanism.noise_multiplier:.4g} sensitivities{rate}{times}"

@@ -19,7 +19,7 @@ from ehr_pipeline.report.lint import claims, lint, texts
 from ehr_pipeline.report.scores import report_scores
 from ehr_pipeline.report.smallcells import HIDDEN, is_small, protect
 from ehr_pipeline.report.view import view
-from ehr_pipeline.storage import CohortFolder, write_json, write_text
+from ehr_pipeline.storage import CohortFolder, sha256, write_json, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,10 @@ def build_report(inputs: ReportInputs) -> Report:
 
 
 def write_report(report: Report, folder: CohortFolder) -> Path:
-    """Write the page and the scores, each in one step; returns the page's path."""
-    write_json(folder.report_scores, report.scores)
-    return write_text(folder.report_page, report.html)
+    """Write the page, then the scores with the page's hash, each in one step; returns the page's path."""
+    page = write_text(folder.report_page, report.html)
+    write_json(folder.report_scores, report.scores | {"page_sha256": sha256(page)})
+    return page
 
 
 def _protected(generator: GeneratorFacts, schema: Schema) -> GeneratorFacts:

@@ -22,6 +22,8 @@ from ehr_pipeline.errors import NotReady
 from ehr_pipeline.evaluate.cohort import data_hashes
 from ehr_pipeline.evaluate.result import Evaluation
 from ehr_pipeline.generators.registry import GENERATORS
+from ehr_pipeline.generators.train import model_sha256
+from ehr_pipeline.privacy.ledger import Ledger
 from ehr_pipeline.record import Schema
 from ehr_pipeline.report.build import build_report, write_report
 from ehr_pipeline.report.inputs import CohortFacts, FlowStep, GeneratorFacts, Lineage, ReportInputs
@@ -63,6 +65,7 @@ def report_cohort(
         lineage=_lineage(data, folder, generators, clock()),
         generators=generators,
         real_sanity=read_json(folder.sanity),
+        spent=Ledger(data.ledger).totals(),
     )
     report = build_report(inputs)
     write_report(report, folder)
@@ -85,7 +88,7 @@ def _generator(folder: CohortFolder, name: str) -> GeneratorFacts | None:
     sanity = read_json(files.sanity)
     if sanity["table_sha256"] != evaluation.provenance["synthetic_sha256"] or not card.exists():
         return None
-    if sanity["drawn_with"].get("model_sha256") != sha256(card):
+    if sanity["drawn_with"].get("model_sha256") != model_sha256(files):
         return None
     model = read_json(card)
     return GeneratorFacts(
@@ -95,6 +98,7 @@ def _generator(folder: CohortFolder, name: str) -> GeneratorFacts | None:
         evaluation=evaluation,
         history=model["history"],
         sanity=sanity,
+        privacy=model.get("privacy"),
         facts={fact: model[fact] for fact in ("device", "duration_s", "n_rows", "n_patients", "left_out")},
     )
 
@@ -127,7 +131,11 @@ def _lineage(data: DataFolder, folder: CohortFolder, generators: list[GeneratorF
     seeds: dict[str, int] = {"simulation": read_json(data.truth)["seed"]} if data.truth.exists() else {}
     dates: dict[str, str] = {}
     for one in generators:
+        files = folder.generator(one.name)
         hashes[f"synthetic table, {one.name}"] = one.evaluation.provenance["synthetic_sha256"]
+        hashes[f"model, {one.name}"] = model_sha256(files)
+        hashes[f"sanity, {one.name}"] = sha256(files.sanity)
+        hashes[f"scores, {one.name}"] = sha256(files.scores)
         seeds[f"training, {one.name}"] = one.config["seed"]
         seeds[f"evaluation, {one.name}"] = one.evaluation.provenance["seed"]
         drawn_with = (one.sanity or {}).get("drawn_with", {})

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ehr_pipeline.evaluate.result import Evaluation
+from ehr_pipeline.privacy.entries import Total
 from ehr_pipeline.record import Schema
 
 
@@ -96,6 +97,8 @@ class GeneratorFacts:
         Content of the generator's `sanity.json`; None where the rules were not run.
     facts
         Further facts in words or numbers: device, seconds of training, parameters of the network.
+    privacy
+        What a private fit spent (`PrivacyPlan.record`); None without a budget.
     """
 
     name: str
@@ -105,6 +108,7 @@ class GeneratorFacts:
     history: Sequence[Mapping[str, float]] = ()
     sanity: Mapping[str, Any] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    privacy: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +121,8 @@ class ReportInputs:
         The cohort; for a pair of files, their names and what was asked of them.
     real_sanity
         Content of `prepared/sanity.json`.
+    spent
+        What the ledger knows of the data folder's patients.
     is_of_files
         Whether files were compared: no cohort was built, no rule was run and nothing is known of the generator, so
         that those parts of the page are absent.
@@ -127,4 +133,5 @@ class ReportInputs:
     lineage: Lineage
     generators: Sequence[GeneratorFacts]
     real_sanity: Mapping[str, Any] | None = None
+    spent: Sequence[Total] = ()
     is_of_files: bool = False

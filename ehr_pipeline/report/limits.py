@@ -37,10 +37,10 @@ def limits(inputs: ReportInputs) -> list[str]:
             "out). Intervals are wide, floors are noisy, and attacks may be too weak to find anything. Read no verdict "
             "here as an honest result about the generators."
         )
-    who = "The synthetic file has no known" if inputs.is_of_files else "The generators have no"
     found += [
-        f"{who} formal privacy guarantee. Attacks show leaks where they find some; finding none shows only that these "
-        "attacks, of this strength, found none.",
+        *_promise_limit(inputs),
+        "Attacks show leaks where they find some; finding none shows only that these attacks, of this strength, found "
+        "none.",
         "Synthetic does not mean free of personal data: a model that has seen patients can repeat parts of them. "
         "Whether a table is personal data is for the board to decide.",
         "Every number here was computed from real patients and lies outside any privacy budget, so the report itself "
@@ -70,6 +70,16 @@ def limits(inputs: ReportInputs) -> list[str]:
     if not inputs.is_of_files and any(sanity is None for sanity in tables):
         found.append("The clinical rules were not run on every table; where they were not, sanity counts as failed.")
     return found + _warnings(inputs)
+
+
+def _promise_limit(inputs: ReportInputs) -> list[str]:
+    """Who has no formal guarantee."""
+    if inputs.is_of_files:
+        return ["The synthetic file has no known formal privacy guarantee."]
+    without = [one.title for one in inputs.generators if one.privacy is None]
+    if len(without) == len(inputs.generators):
+        return ["The generators have no formal privacy guarantee."]
+    return [f"No formal privacy guarantee stands behind {', '.join(without)}."] if without else []
 
 
 def _truth_limit(inputs: ReportInputs) -> str:

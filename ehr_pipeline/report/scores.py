@@ -44,7 +44,7 @@ def report_scores(inputs: ReportInputs) -> dict[str, Any]:
         "schema": inputs.schema.model_dump(mode="json", exclude_none=True),
         "real_sanity": inputs.real_sanity,
         "generators": {
-            generator.name: {"title": generator.title, "tier": verdicts.tier(inputs), **_generator(generator, card)}
+            generator.name: {"title": generator.title, "tier": card.tier, **_generator(generator, card)}
             for generator, card in zip(inputs.generators, verdicts.cards(inputs), strict=True)
         },
     }
@@ -65,6 +65,7 @@ def _generator(generator: GeneratorFacts, card: verdicts.Card) -> dict[str, Any]
         },
         **evaluation,
         "sanity": generator.sanity,
+        "privacy": generator.privacy,
         "config": dict(generator.config),
         "facts": dict(generator.facts),
         "history": [dict(record) for record in generator.history],

@@ -14,12 +14,12 @@ from ehr_pipeline.evaluate.result import Attack, Evaluation, Score
 from ehr_pipeline.report import metrics
 from ehr_pipeline.report.inputs import ReportInputs
 from ehr_pipeline.report.numbers import number
+from ehr_pipeline.report.promise import tier
 from ehr_pipeline.report.sanity_view import SanityView, read_sanity
 
 State = Literal["passed", "failed", "not judged"]
 
 DIMENSIONS = ("fidelity", "utility", "causal", "privacy")
-TIER, TIER_OF_FILES = "non-private: no formal guarantee", "not known: a file does not say how it was made"
 RELEASE_CLASS = "internal"
 
 
@@ -40,6 +40,7 @@ class Card:
 
     name: str
     title: str
+    tier: str
     dimensions: tuple[DimensionVerdict, ...]
     attacks: tuple[Attack, ...]
 
@@ -58,11 +59,6 @@ class Card:
         return "passed" if "passed" in states and not is_refused else "not judged"
 
 
-def tier(inputs: ReportInputs) -> str:
-    """What is promised in advance of the tables shown."""
-    return TIER_OF_FILES if inputs.is_of_files else TIER
-
-
 def cards(inputs: ReportInputs) -> list[Card]:
     """The verdict card of each generator. Where files were compared there are no rules, and no verdict on them."""
     found = []
@@ -71,7 +67,13 @@ def cards(inputs: ReportInputs) -> list[Card]:
         if not inputs.is_of_files:
             dimensions.append(_sanity(read_sanity(one.sanity, "synthetic")))
         found.append(
-            Card(name=one.name, title=one.title, dimensions=tuple(dimensions), attacks=tuple(one.evaluation.attacks))
+            Card(
+                name=one.name,
+                title=one.title,
+                tier=tier(one, is_of_files=inputs.is_of_files),
+                dimensions=tuple(dimensions),
+                attacks=tuple(one.evaluation.attacks),
+            )
         )
     return found
 

@@ -11,12 +11,13 @@ from typing import Any
 from markupsafe import Markup
 
 from ehr_pipeline.record import SMALL_CELL
-from ehr_pipeline.report import figures, metrics, svg, tables, verdicts
+from ehr_pipeline.report import controls, figures, metrics, svg, tables, verdicts
 from ehr_pipeline.report.inputs import GeneratorFacts, ReportInputs
 from ehr_pipeline.report.limits import CONTEXT_OF_USE, PROHIBITED_USES, limits, patients
 from ehr_pipeline.report.lineage import lineage_view
-from ehr_pipeline.report.numbers import count, number, percent
+from ehr_pipeline.report.numbers import count, number
 from ehr_pipeline.report.pairs import named, pairs
+from ehr_pipeline.report.promise import SPENT_HEADS, promises, spent_rows
 from ehr_pipeline.report.sanity_view import SanityView, read_sanity
 from ehr_pipeline.report.tables import RuleRow, ScoreGroup, Table
 
@@ -49,7 +50,9 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
         "facts": _facts(inputs),
         "limits": limits(inputs),
         "small_cell": SMALL_CELL,
-        "tier": verdicts.tier(inputs),
+        "promises": promises(generators),
+        "unpromised": [one.title for one in generators if one.privacy is None],
+        "spent": Table(heads=SPENT_HEADS, rows=spent_rows(inputs.spent)) if inputs.spent else None,
         "release_class": verdicts.RELEASE_CLASS,
         "context_of_use": CONTEXT_OF_USE,
         "prohibited_uses": PROHIBITED_USES,
@@ -140,27 +143,10 @@ def _privacy(generators: Sequence[GeneratorFacts]) -> dict[str, Any]:
     for name, attack in attacks.items():
         mine = [by_name[score] for score in attack.score_names if score in by_name and score not in taken]
         taken |= {group.name for group in mine}
-        shown.append({"name": name, "question": attack.question, "control": _control(generators, name), "groups": mine})
-    return {"attacks": shown, "privacy_rest": [group for group in groups if group.name not in taken]}
-
-
-def _control(generators: Sequence[GeneratorFacts], name: str) -> Table:
-    rows = [
-        (
-            generator.title,
-            percent(attack.planted_share),
-            metrics.title(attack.planted_score) if attack.planted_score else "",
-            number(attack.planted_value),
-            number(scores[attack.planted_score].threshold) if attack.planted_score in scores else "",
-            "yes" if attack.found_plant else "no: its scores show nothing here",
-        )
-        for generator in generators
-        for scores in (generator.evaluation.scores,)
-        for attack in generator.evaluation.attacks
-        if attack.name == name
-    ]
-    heads = ("", "Planted copies", "Seen best by", "Scored", "Alarm above", "Found the plant")
-    return Table(heads=heads, rows=tuple(rows))
+        control = controls.control(generators, name)
+        shown.append({"name": name, "question": attack.question, "control": control, "groups": mine})
+    rest = [group for group in groups if group.name not in taken]
+    return {"attacks": shown, "plants": controls.overview(generators), "privacy_rest": rest}
 
 
 def _sanity(inputs: ReportInputs) -> dict[str, Any]:

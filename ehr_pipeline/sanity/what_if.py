@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from ehr_pipeline.errors import CheckFailed, OptionError, RejectionCapReached
 from ehr_pipeline.generators.balance import Balance, Cost, account, draw_parts, overall_rate, plan_parts
 from ehr_pipeline.generators.registry import generator_type
-from ehr_pipeline.generators.train import load_model, require_present_data
+from ehr_pipeline.generators.train import load_model, model_sha256, require_present_data
 from ehr_pipeline.progress import Progress, Step, silent
 from ehr_pipeline.record import conform
 from ehr_pipeline.sanity.accept import DRAWS_PER_ROW, Ledger, arrow_schema
@@ -49,7 +49,7 @@ class WhatIf:
     balance
         Columns whose levels get given or equal shares of the rows.
     rows
-        As many as the real cohort has where None.
+        Where None as many as the real cohort has, or as many as a private model counted.
     """
 
     conditions: dict[str, Any] = field(default_factory=dict)
@@ -97,13 +97,15 @@ def sample_what_if(
     model = load_model(folder.generator(generator))
     schema, rules = model.schema, load_rules()
     bound = bind(schema, rules)
+    card = read_json(model_folder / "model.json")
+    is_private = card.get("privacy") is not None
     real_rows = pq.read_metadata(require(folder.prepared_table, "prepare the cohort first")).num_rows
-    n = real_rows if asked.rows is None else asked.rows
+    n = (card["n_patients"] if is_private else real_rows) if asked.rows is None else asked.rows
     if n < 1:
         raise OptionError(f"rows must be 1 or more, not {n}")
     parts = plan_parts(model.codec, n, asked.balance, asked.conditions)
     costs = [Cost() for _ in parts]
-    ledger = Ledger(schema, rejecting_rules(bound, real.rules, is_private=False))
+    ledger = Ledger(schema, rejecting_rules(bound, real.rules, is_private))
     fixed = list(parts[0].conditions)
 
     def keep(rows: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +120,7 @@ def sample_what_if(
                 writer.write_table(pa.Table.from_pandas(chunk, schema=writer.schema, preserve_index=False))
                 done += len(chunk)
                 progress(Step(task="what-if", done=done, total=n, unit="rows", elapsed_s=time.monotonic() - started))
-        judged = judge_synthetic(run_file_rules(temporary, schema, bound), real.rules, is_private=False)
+        judged = judge_synthetic(run_file_rules(temporary, schema, bound), real.rules, is_private)
         checks = tuple(check_table(temporary, schema, judged, n_expected=n))
         if refused := [check for check in checks if check.blocking]:
             said = "; ".join(f"{check.name} {check.description}" for check in refused)
@@ -134,7 +136,6 @@ def sample_what_if(
         parts=account(parts, costs),
         checks=checks,
     )
-    card = read_json(model_folder / "model.json")
     write_json(
         files.record,
         {
@@ -147,7 +148,7 @@ def sample_what_if(
             "acceptance_rate": summary.acceptance_rate,
             "parts": summary.parts,
             "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "model_sha256": sha256(model_folder / "model.json"),
+            "model_sha256": model_sha256(folder.generator(generator)),
             "data_fingerprint": card["data_fingerprint"],
             "table_sha256": table_sha256,
             "rules_hash": rules_hash(rules),

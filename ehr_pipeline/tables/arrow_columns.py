@@ -62,7 +62,7 @@ def _time_layout(field: pa.Field, values: pa.Array, declared: Column | None) -> 
 
 def _number_layout(field: pa.Field, values: pa.Array, declared: Column | None) -> ColumnLayout:
     name, may_miss = field.name, field.nullable
-    numbers = _numbers(values)
+    numbers = numbers_of(values)
     missing = (("NaN", 1.0),) if np.isnan(numbers).sum() > values.null_count == 0 else ()
     n_infinite = int(np.isinf(numbers).sum())
     if n_infinite:
@@ -83,7 +83,7 @@ def _number_layout(field: pa.Field, values: pa.Array, declared: Column | None) -
         raise SourceError(f"column {name} is not only 0 and 1; the schema file says kind: binary")
     if kind == "id":
         exact = values.drop_null() if _is_integer(field.type) else pa.array(present)
-        identifier = integer_format(name, pc.cast(exact, pa.int64(), safe=False).to_numpy(), _largest(field.type))
+        identifier = integer_format(name, pc.cast(exact, pa.int64(), safe=False).to_numpy(), largest(field.type))
         identifier = identifier.with_missing(len(numbers) - len(present), len(numbers))
         return _made(name, "id", "identifier", declared, may_miss, identifier=identifier)
     return _made(
@@ -110,7 +110,7 @@ def read_arrow_values(values: pa.Array, column: Column) -> pd.Series:
         return pd.Series([None] * len(values), dtype="str")
     if kind == "id":
         return pd.Series(pd.factorize(values.to_pandas())[0], dtype="Int64").replace(-1, pd.NA)
-    numbers = pd.Series(_numbers(values))
+    numbers = pd.Series(numbers_of(values))
     if kind == "continuous":
         return numbers.round(column.decimals) if column.decimals is not None else numbers
     if kind == "categorical":
@@ -201,13 +201,13 @@ def _is_time(kind: pa.DataType) -> bool:
     return pa.types.is_timestamp(kind) or pa.types.is_date(kind)
 
 
-def _largest(kind: pa.DataType) -> int:
+def largest(kind: pa.DataType) -> int:
     """The largest number that an integer type holds."""
     bits = kind.bit_width if pa.types.is_integer(kind) else 54
     return min(2**63 - 1, 2 ** (bits - (not pa.types.is_unsigned_integer(kind))) - 1)
 
 
-def _numbers(values: pa.Array) -> np.ndarray:
+def numbers_of(values: pa.Array) -> np.ndarray:
     """float64, NaN where missing; times of day and durations in their unit."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()

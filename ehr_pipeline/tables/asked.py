@@ -15,10 +15,9 @@ import pyarrow as pa
 
 from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators.codec import MINIMUM_PATIENTS
-from ehr_pipeline.tables.layout import ColumnLayout
+from ehr_pipeline.tables.binary_words import binary_value
+from ehr_pipeline.tables.layout import ColumnLayout, Layout
 from ehr_pipeline.tables.table import Table
-
-_TRUTH = {"true": "1", "t": "1", "yes": "1", "false": "0", "f": "0", "no": "0"}
 
 
 def check_conditions(table: Table, conditions: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -30,6 +29,8 @@ def check_conditions(table: Table, conditions: Mapping[str, Any] | None) -> dict
         A column is unknown or not learned, a value is none of the column's, or fewer than `MINIMUM_PATIENTS` patients
         have it; or no row meets all conditions on categories together. The message names columns, not values.
     """
+    if table.layout.is_public:
+        return _public_conditions(table.layout, conditions or {})
     typed: dict[str, Any] = {}
     together = np.ones(len(table), dtype=bool)
     for name, value in (conditions or {}).items():
@@ -52,6 +53,27 @@ def check_conditions(table: Table, conditions: Mapping[str, Any] | None) -> dict
     return typed
 
 
+def _public_conditions(layout: Layout, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """The conditions as far as the schema can tell; no patient is looked up (a private run)."""
+    typed = {}
+    for name, value in conditions.items():
+        if name not in layout.schema:
+            raise OptionError(f"the condition names the column {name!r}, which {layout.source} does not have")
+        if layout[name].treatment != "learned":
+            raise OptionError(f"a condition on {name} cannot be met: it is an identifier or free text, not learned")
+        column, wanted = layout[name].column, typed_value(layout[name], value)
+        if wanted is None:
+            is_known = column.missing
+        elif column.is_number:
+            is_known = column.minimum <= wanted <= column.maximum
+        else:
+            is_known = wanted in ((0, 1) if column.kind == "binary" else column.levels)
+        if not is_known:
+            raise OptionError(f"the condition on {name} asks for a value that its schema does not allow")
+        typed[name] = wanted
+    return typed
+
+
 def typed_value(layout: ColumnLayout, value: Any) -> Any:
     """A value in the column's spelling as a generator takes it; None for a missing one.
 
@@ -69,7 +91,8 @@ def typed_value(layout: ColumnLayout, value: Any) -> Any:
     if kind in ("categorical", "text"):
         return text
     if kind == "binary":
-        text = _TRUTH.get(text.lower(), text)
+        known = binary_value(text, layout.spelled)
+        text = text if known is None else str(known)
     try:
         if kind == "time":
             spelled = layout.time.read(pa.array([text]))[0] if layout.time is not None else pd.NaT

@@ -52,6 +52,10 @@ class ColumnLayout(_Frozen):
         (codes, numbers, a Parquet dictionary): then one of the others takes its place.
     dictionary
         Levels of a Parquet dictionary in its order, those that enough patients share.
+    spelled
+        The words for 0 and 1 of a binary column of text; None where they are numbers.
+    is_public
+        Whether nothing here was looked up in the table (a private run), so that each value is read by itself.
     """
 
     column: Column
@@ -65,6 +69,8 @@ class ColumnLayout(_Frozen):
     identifier: IdentifierFormat | None = None
     pool: str | None = POOLED
     dictionary: tuple[str, ...] | None = None
+    spelled: tuple[str, str] | None = None
+    is_public: bool = False
 
     @property
     def name(self) -> str:
@@ -124,6 +130,11 @@ class Layout(_Frozen):
     def schema(self) -> Schema:
         """All columns in file order."""
         return Schema(columns=tuple(layout.column for layout in self.columns))
+
+    @property
+    def is_public(self) -> bool:
+        """Whether nothing of the columns was looked up in the table."""
+        return all(layout.is_public for layout in self.columns)
 
     @property
     def learned(self) -> Schema:

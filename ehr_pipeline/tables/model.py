@@ -20,17 +20,17 @@ from pydantic import ValidationError
 from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators.balance import Balance, Cost, draw_parts, overall_rate, plan_parts
 from ehr_pipeline.generators.base import Generator
-from ehr_pipeline.generators.registry import generator_type
+from ehr_pipeline.generators.registry import default_generator, generator_type
 from ehr_pipeline.generators.sampling import CHUNK_ROWS
-from ehr_pipeline.privacy.budget import Budget
+from ehr_pipeline.privacy.account import Account, asked_budget, require_kept
+from ehr_pipeline.privacy.budget import Budget, PrivacyPlan
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.storage import atomic_folder, read_json, write_json
+from ehr_pipeline.storage import DataFolder, atomic_folder, read_json, write_json
 from ehr_pipeline.tables.asked import typed_value
 from ehr_pipeline.tables.layout import Layout
+from ehr_pipeline.tables.public_layout import unit_line
 from ehr_pipeline.tables.table import Table, read_table, refuse_too_few, table_of
 from ehr_pipeline.tables.write import RowWriter, lines_of, open_table
-
-DEFAULT_GENERATOR = "column_autoregressive"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +44,19 @@ class Model:
     layout
         The table's columns and formats.
     n_rows
-        Rows of the table.
+        Rows of the table; of a private fit, patients as it counted them, noise included.
     originals
-        Hashes of its identifiers; None for a model that was loaded, whose folder holds nothing of a patient.
+        Hashes of its identifiers; None for a private fit, and for a model that was loaded, whose folder holds nothing
+        of a patient.
+    ledger_entry
+        Id of the ledger's entry of the fit; None where no ledger was given.
     """
 
     generator: Generator
     layout: Layout
     n_rows: int
     originals: Mapping[str, np.ndarray] | None = None
+    ledger_entry: str | None = None
 
     def sample(self, n: int | None = None, conditions: Mapping[str, Any] | None = None, seed: int = 0) -> pd.DataFrame:
         """`n` synthetic rows (default: as many as the table has), as the table itself would be read.
@@ -86,7 +90,13 @@ class Model:
             inner = temporary / "generator"
             inner.mkdir()
             self.generator.save(inner)
-            about = {"generator": self.generator.name, "n_rows": self.n_rows}
+            privacy = self.generator.privacy
+            about = {
+                "generator": self.generator.name,
+                "n_rows": self.n_rows,
+                "ledger_entry": self.ledger_entry,
+                "privacy": privacy.record() if privacy else None,
+            }
             write_json(temporary / "layout.json", about | {"layout": self.layout.model_dump(mode="json")})
 
     @classmethod
@@ -94,7 +104,9 @@ class Model:
         """Read what `save` wrote; identifiers that it makes are one character longer than any original."""
         about = read_json(Path(folder) / "layout.json", "save a model there first")
         generator = generator_type(about["generator"]).load(Path(folder) / "generator")
-        return cls(generator, Layout.model_validate(about["layout"]), about["n_rows"])
+        generator.privacy = PrivacyPlan.of_record(about["privacy"]) if about.get("privacy") else None
+        layout = Layout.model_validate(about["layout"])
+        return cls(generator, layout, about["n_rows"], ledger_entry=about.get("ledger_entry"))
 
     def _typed(self, conditions: Mapping[str, Any] | None) -> dict[str, Any]:
         """Conditions as the generator takes them; it refuses what it has not learned."""
@@ -146,19 +158,28 @@ class Draw:
 
 def fit_table(
     table: Table,
-    generator: str = DEFAULT_GENERATOR,
+    generator: str,
     *,
     seed: int = 0,
     budget: Budget | None = None,
+    account: Account | None = None,
     progress: Progress | None = None,
+    say: Callable[[str], object] = lambda line: None,
     **settings: Any,
 ) -> Model:
     """Learn from an open table.
 
+    With a budget, what will be spent is written into the account's ledger and said before the fit starts, and stays
+    spent whatever becomes of it.
+
     Raises
     ------
     OptionError
-        There is no such generator or setting, or it has no private tier.
+        There is no such generator or setting, or it has no private tier, or there is no account for a budget.
+    BudgetExceeded
+        The patients' cap does not allow it.
+    DefinitionError
+        The table was not opened for a private run (`is_private`), or its schema lacks what one needs.
     SourceError
         The table has too few patients, or nothing to learn from.
     """
@@ -171,15 +192,37 @@ def fit_table(
             f"{generator} has no such setting: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from None
     refuse_too_few(table)
+    plan = None
+    if budget is not None:
+        if account is None or not table.layout.is_public:
+            raise OptionError("a private fit needs a ledger, and a table that was opened for it")
+        plan = kind.privacy_plan(table.layout.learned, config, budget)
+    entry = None
+    if account is not None:
+        entry = account.charge(
+            plan, source=table.layout.source, generator=generator, data_fingerprint=table.fingerprint()
+        )
+    for line in [*plan.lines(), f"  {unit_line(table.layout)}"] if plan else ():
+        say(line)
     fitted = kind.fit(table.cohort(), config, budget, progress)
-    return Model(fitted, table.layout, len(table), table.originals())
+    if plan is not None:
+        require_kept(plan, fitted.privacy)
+    elif fitted.privacy is not None:  # its method has noise of its own, whose promise nobody asked for
+        for line in fitted.privacy.lines():
+            say(line)
+    n_rows = len(table) if plan is None else fitted.n_patients
+    return Model(fitted, table.layout, n_rows, table.originals(), entry)
 
 
 def fit(
     source: Path | str | pd.DataFrame,
-    generator: str = DEFAULT_GENERATOR,
+    generator: str | None = None,
     schema: Path | str | None = None,
     seed: int = 0,
+    *,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    universe: str | None = None,
     **settings: Any,
 ) -> Model:
     """Learn a table: a file (.csv, .tsv, .parquet, .csv.gz) or a data frame with one row per patient or visit.
@@ -189,11 +232,17 @@ def fit(
     source
         The table.
     generator
-        Its name (`ehr-pipeline generators` lists them).
+        Its name (`ehr-pipeline generators` lists them); `column_autoregressive` by default, with an epsilon up to 1
+        `marginals`.
     schema
-        A schema file; what it does not say of the columns is inferred.
+        A schema file; what it does not say of the columns is inferred, but for a private fit, which infers nothing.
     seed
-        Seed of training.
+        Seed of training; the noise of a private fit has none.
+    epsilon, delta
+        Privacy budget per patient, written into the ledger of the data folder (EHR_PIPELINE_DATA, else `data/`)
+        before anything is learned. Delta is 1e-6 if not given. Without epsilon there is no budget.
+    universe
+        Name of these patients, if they are others than all others of that ledger.
     settings
         Settings of the generator.
 
@@ -203,8 +252,17 @@ def fit(
         The table, the schema or a setting cannot be used; one line says why.
     """
     said = None if schema is None else Path(schema)
-    with table_of(source, said) if isinstance(source, pd.DataFrame) else read_table(Path(source), said) as table:
-        return fit_table(table, generator, seed=seed, **settings)
+    budget = asked_budget(epsilon, delta)
+    account = Account(data=DataFolder.find(), why="ehr_pipeline.fit", universe=universe) if budget else None
+    is_private = budget is not None
+    is_frame = isinstance(source, pd.DataFrame)
+    with (
+        table_of(source, said, is_private=is_private)
+        if is_frame
+        else read_table(Path(source), said, is_private=is_private)
+    ) as table:
+        generator = generator or default_generator(epsilon)
+        return fit_table(table, generator, seed=seed, budget=budget, account=account, **settings)
 
 
 def write_sample(

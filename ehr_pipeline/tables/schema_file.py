@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ehr_pipeline.errors import DefinitionError
 from ehr_pipeline.record import Column, Kind, Role
 from ehr_pipeline.storage import write_text
-from ehr_pipeline.tables.layout import Layout
+from ehr_pipeline.tables.layout import ColumnLayout, Layout
 
 _HEADER = """\
 # The columns of {source} as they were read. Edit, and give it back with --schema; what it leaves out is inferred.
@@ -63,7 +63,7 @@ def read_schema_file(path: Path) -> tuple[Column, ...]:
 
 def write_schema_file(path: Path, layout: Layout) -> Path:
     """Write what is known of a table's columns; returns `path`."""
-    entries = {column.name: _said(column) for column in layout.schema.columns}
+    entries = {one.name: _said(one.column) | _words(one) for one in layout.columns}
     body = yaml.safe_dump({"columns": entries}, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
     return write_text(path, _HEADER.format(source=layout.source) + body)
 
@@ -101,6 +101,11 @@ def _column(path: Path, name: str, entry: Any) -> Column:
 def _level(level: Any) -> str:
     """A level as the file spells it; YAML reads some words as something else."""
     return str(level)
+
+
+def _words(layout: ColumnLayout) -> dict[str, Any]:
+    """The two words of a binary column, if they are not known by themselves."""
+    return {} if layout.spelled is None or layout.spelled == ("0", "1") else {"levels": list(layout.spelled)}
 
 
 def _said(column: Column) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators.balance import Balance
-from ehr_pipeline.generators.registry import generator_type
+from ehr_pipeline.generators.registry import default_generator, generator_type
+from ehr_pipeline.privacy.account import Account, asked_budget
 from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.progress import Progress, Step, silent
 from ehr_pipeline.tables.asked import check_conditions
-from ehr_pipeline.tables.model import DEFAULT_GENERATOR, Draw, fit_table, write_sample
+from ehr_pipeline.tables.model import Draw, fit_table, write_sample
 from ehr_pipeline.tables.schema_file import schema_lines, schema_path, write_schema_file
 from ehr_pipeline.tables.table import SUFFIXES, read_table, refuse_too_few
 
@@ -32,8 +33,10 @@ class Request:
     ----------
     table, out
         The file to learn from, and the one to write.
+    generator
+        Where None, the one that suits the budget.
     rows
-        As many as the table has where None.
+        As many as the table has where None; with a budget, as many patients as were counted, noise included.
     schema
         Schema file.
     conditions
@@ -42,17 +45,20 @@ class Request:
         Columns whose levels get given or equal shares of the rows.
     epsilon, delta
         Privacy budget per patient; without epsilon there is none.
+    account
+        Where the fit is written down; a budget needs one.
     """
 
     table: Path
     out: Path
-    generator: str = DEFAULT_GENERATOR
+    generator: str | None = None
     rows: int | None = None
     schema: Path | None = None
     conditions: Mapping[str, str] = field(default_factory=dict)
     balance: Balance = field(default_factory=dict)
     epsilon: float | None = None
     delta: float | None = None
+    account: Account | None = None
     seed: int = 0
 
 
@@ -77,13 +83,15 @@ def synthesize(request: Request, progress: Progress = silent, say: Say = lambda 
     InputError
         A file or option cannot be used. Nothing was written.
     """
-    budget = _checked(request)
-    with read_table(request.table, request.schema) as table:
+    generator = request.generator or default_generator(request.epsilon)
+    budget = _checked(request, generator)
+    with read_table(request.table, request.schema, is_private=budget is not None) as table:
         refuse_too_few(table)
         conditions = check_conditions(table, request.conditions)
         _check_balance(request, table.layout.learned.names)
         listen = _told_first([*schema_lines(table.layout), *table.layout.notes()], say, progress)
-        model = fit_table(table, request.generator, seed=request.seed, budget=budget, progress=listen)
+        how = {"seed": request.seed, "budget": budget, "account": request.account}
+        model = fit_table(table, generator, **how, progress=listen, say=say)
     n_rows = model.n_rows if request.rows is None else request.rows
     draw = Draw(model.generator, n_rows, request.seed, conditions, request.balance)
     started = time.monotonic()
@@ -99,9 +107,9 @@ def synthesize(request: Request, progress: Progress = silent, say: Say = lambda 
     return Synthesis(out=request.out, schema=path, n_rows=n_rows, acceptance_rate=draw.acceptance_rate)
 
 
-def _checked(request: Request) -> Budget | None:
+def _checked(request: Request, generator: str) -> Budget | None:
     """Refuse what can be told from the options alone; the budget, if there is one."""
-    generator_type(request.generator)
+    generator_type(generator)
     out = request.out
     if not out.name.lower().endswith(SUFFIXES):
         raise OptionError(f"--out {out} must end in {', '.join(SUFFIXES)}")
@@ -111,11 +119,14 @@ def _checked(request: Request) -> Budget | None:
         raise OptionError(f"--out {out}: there is no folder {out.parent}; make it first")
     if out.exists() and request.table.exists() and out.samefile(request.table):
         raise OptionError(f"--out {out} is the table itself; write to another file")
-    if request.epsilon is None:
-        if request.delta is not None:
-            raise OptionError("--delta says nothing without --epsilon")
-        return None
-    return Budget(epsilon=request.epsilon, delta=1e-6 if request.delta is None else request.delta)
+    budget = asked_budget(request.epsilon, request.delta)
+    if budget is not None and request.schema is None:
+        raise OptionError(
+            "--epsilon needs --schema FILE, which says what is public of each column: nothing is inferred"
+        )
+    if budget is not None and request.account is not None:
+        request.account.require_room(budget)
+    return budget
 
 
 def _check_balance(request: Request, names: list[str]) -> None:

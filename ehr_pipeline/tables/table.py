@@ -8,6 +8,7 @@ Memory holds one column at a time: of text its distinct spellings and a code per
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +24,7 @@ from ehr_pipeline.tables.arrow_columns import arrow_layout, is_text, read_arrow_
 from ehr_pipeline.tables.identifiers import hashes, names_a_patient, names_an_identifier
 from ehr_pipeline.tables.kinds import SHARED_ROWS
 from ehr_pipeline.tables.layout import ColumnLayout, Dialect, Layout, encoded
+from ehr_pipeline.tables.public_layout import public_layout, public_values, unit_column
 from ehr_pipeline.tables.schema_file import read_schema_file
 from ehr_pipeline.tables.source import ParquetSource, Source, open_frame, open_parquet
 from ehr_pipeline.tables.text_columns import TextColumn, read_spellings
@@ -74,9 +76,12 @@ class Table:
         """One column, missing values as pandas has them; free text that is left out is read too."""
         layout = self.layout[name]
         values = self._source.column(self._numbers[name])
+        is_by_itself = layout.is_public and layout.treatment == "learned"
         if not layout.is_text:
-            return read_arrow_values(values, layout.column).rename(name)
-        distinct = read_spellings(layout, values.dictionary.cast(pa.string()))
+            read = public_values(layout, values) if is_by_itself else read_arrow_values(values, layout.column)
+            return read.rename(name)
+        spellings = values.dictionary.cast(pa.string())
+        distinct = public_values(layout, spellings) if is_by_itself else read_spellings(layout, spellings)
         codes = values.indices.fill_null(-1).to_numpy()
         return pd.Series(distinct.array.take(codes, allow_fill=True), name=name)
 
@@ -88,8 +93,24 @@ class Table:
         """What a generator learns from: neither identifiers nor free text, nor what is the same in all rows."""
         return TrainingCohort(schema=self.layout.learned, table=self, subject_id=self.subject_id)
 
-    def originals(self) -> dict[str, np.ndarray]:
-        """The identifiers of the table, hashed (uint64): none of them may come out."""
+    def fingerprint(self) -> str:
+        """SHA-256 over names, types and values, one column in memory at a time."""
+        digest = hashlib.sha256()
+        for k, layout in enumerate(self.layout.columns):
+            values = self._source.column(k)
+            digest.update(f"{layout.name}\0{values.type}\0".encode())
+            parts = [values.indices, values.dictionary] if pa.types.is_dictionary(values.type) else [values]
+            for part in parts:
+                digest.update(pa.RecordBatch.from_arrays([part], ["values"]).serialize())
+        return digest.hexdigest()
+
+    def originals(self) -> dict[str, np.ndarray] | None:
+        """The identifiers of the table, hashed (uint64): none of them may come out. None in a private run.
+
+        There, to leave one out would tell that it is in the table.
+        """
+        if self.layout.is_public:
+            return None
         return {
             layout.name: hashes(self._distinct_texts(self._numbers[layout.name]))
             for layout in self.layout.columns
@@ -104,7 +125,7 @@ class Table:
         return distinct.cast(pa.string()).to_numpy(zero_copy_only=False)
 
     def _subjects(self) -> np.ndarray:
-        subject = _subject_column(self)
+        subject = unit_column(self.layout) if self.layout.is_public else _subject_column(self)
         if subject is None:
             return np.arange(len(self), dtype=np.int64)
         codes = self[subject].fillna(-1).to_numpy(dtype=np.int64)
@@ -124,7 +145,7 @@ def _subject_column(table: Table) -> str | None:
     return next(iter([*patients, *visits, *others]), None)
 
 
-def read_table(path: Path, schema: Path | Schema | None = None) -> Table:
+def read_table(path: Path, schema: Path | Schema | None = None, *, is_private: bool = False) -> Table:
     """Open `path` (.csv, .tsv, either with .gz, or .parquet) and tell what its columns are.
 
     Parameters
@@ -134,6 +155,8 @@ def read_table(path: Path, schema: Path | Schema | None = None) -> Table:
     schema
         A schema file, or columns as they are to be read where the file has them (a synthetic table as the real one
         was); what it does not say is inferred.
+    is_private
+        Nothing is inferred: the schema must name every column (`public_layout.py`).
 
     Raises
     ------
@@ -155,26 +178,30 @@ def read_table(path: Path, schema: Path | Schema | None = None) -> Table:
         file, dialect = read_text_file(path, MOST_COLUMNS)
         source = ParquetSource(file, file.schema_arrow, file.metadata.num_rows)
     try:
-        return _table(source, dialect, path.name, schema)
+        return _table(source, dialect, path.name, schema, is_private)
     except BaseException:
         source.close()
         raise
 
 
-def table_of(frame: pd.DataFrame, schema: Path | Schema | None = None) -> Table:
-    """A data frame as a table; its index is no column.
+def table_of(frame: pd.DataFrame, schema: Path | Schema | None = None, *, is_private: bool = False) -> Table:
+    """A data frame as a table; its index is no column. `is_private` as in `read_table`.
 
     Raises
     ------
     SourceError
         A column holds values of several types, or a name stands twice or is no text.
     """
-    return _table(open_frame(frame), None, "the data frame", schema)
+    return _table(open_frame(frame), None, "the data frame", schema, is_private)
 
 
-def _table(source: Source, dialect: Dialect | None, origin: str, schema: Path | Schema | None) -> Table:
+def _table(
+    source: Source, dialect: Dialect | None, origin: str, schema: Path | Schema | None, is_private: bool
+) -> Table:
     names = _names(dialect.header if dialect is not None else source.schema.names, origin)
     declared = _declared(schema, names)
+    if is_private:
+        return Table(source, public_layout(source.schema, names, declared, dialect, origin))
     if source.n_rows < 2:
         raise SourceError(f"{origin} has {source.n_rows} rows; a table needs at least two")
     columns = [_column_layout(source, k, name, declared.get(name)) for k, name in enumerate(names)]
@@ -222,6 +249,7 @@ def _column_layout(source: Source, k: int, name: str, declared: Column | None) -
         layout = layout.model_copy(update={"missing": ()})
     if pa.types.is_dictionary(field.type):
         shared = spellings.filter(pa.array(counts >= SHARED_ROWS)).to_pylist()
+        shared += [word for word in layout.spelled or () if word not in shared]
         layout = layout.model_copy(update={"pool": None, "dictionary": tuple(shared)})
     return layout
 
@@ -235,7 +263,7 @@ def refuse_too_few(table: Table) -> None:
         Whatever was drawn would tell of one of them.
     """
     n_patients = len(np.unique(table.subject_id))
-    if n_patients < MINIMUM_PATIENTS:
+    if n_patients < MINIMUM_PATIENTS and not table.layout.is_public:  # noise hides whoever there is
         raise SourceError(
             f"{table.layout.source} has rows of fewer than {MINIMUM_PATIENTS} patients; whatever came out would tell "
             f"of one of them"

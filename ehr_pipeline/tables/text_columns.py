@@ -18,6 +18,7 @@ from ehr_pipeline.errors import SourceError
 from ehr_pipeline.generators.category_codec import POOLED
 from ehr_pipeline.record import DTYPES, SMALL_CELL, Column, Kind, shown_count
 from ehr_pipeline.tables import kinds
+from ehr_pipeline.tables.binary_words import read_binary, spelling_of, write_binary
 from ehr_pipeline.tables.identifiers import IdentifierFormat, integer_format, text_format
 from ehr_pipeline.tables.layout import ColumnLayout, Treatment
 from ehr_pipeline.tables.number_format import ZERO_PADDED, NumberFormat, is_number
@@ -147,7 +148,7 @@ class TextColumn:
             if numeric.any():
                 break
         else:
-            raise SourceError(f"column {self.name} holds no numbers; the schema file says kind: {declared.kind}")
+            return self._declared_words(declared, spelled)
         rest = self.words.filter(pa.array(numeric))
         number = NumberFormat.of(rest, comma)
         values = number.read(rest)
@@ -158,6 +159,19 @@ class TextColumn:
         decimals = number.resolution if declared.kind == "continuous" else None
         missing = self._missing(spelled & ~numeric)
         return self._made(declared.kind, "learned", declared, decimals=decimals, number=number, missing=missing)
+
+    def _declared_words(self, declared: Column, spelled: np.ndarray) -> ColumnLayout:
+        """A binary column that is spelled in words (F and M, no and yes), as the schema says."""
+        rest, counts = self._without(spelled)
+        if declared.kind != "binary":
+            raise SourceError(f"column {self.name} holds no numbers; the schema file says kind: {declared.kind}")
+        words = spelling_of(rest, counts, declared.levels)
+        if words is None:
+            raise SourceError(
+                f"column {self.name} holds words that are neither yes nor no; the schema file says kind: binary (give "
+                f"its two words as levels there, that for 0 first, or say kind: categorical)"
+            )
+        return self._made("binary", "learned", declared, spelled=words, missing=self._missing(spelled))
 
     # Times
 
@@ -264,14 +278,12 @@ def read_spellings(layout: ColumnLayout, spellings: pa.Array) -> pd.Series:
     texts = pc.utf8_slice_codeunits(spellings, 1) if layout.spaced else spellings
     if layout.treatment == "empty":
         return pd.Series([None] * len(texts), dtype=DTYPES[kind])
-    if layout.time is not None:
-        return pd.Series(layout.time.read(texts))
+    if layout.spelled is not None or layout.time is not None:
+        return read_binary(texts, layout.spelled) if layout.spelled else pd.Series(layout.time.read(texts))
     if layout.number is not None:
         numeric = pa.array(is_number(texts.fill_null("") if texts.null_count else texts, layout.number.comma))
-        values = layout.number.read(pc.if_else(numeric, texts, None))
-        if kind == "continuous":
-            return pd.Series(values)
-        return pd.Series(values).astype("Float64").astype(DTYPES[kind])
+        values = pd.Series(layout.number.read(pc.if_else(numeric, texts, None)))
+        return values if kind == "continuous" else values.astype("Float64").astype(DTYPES[kind])
     if kind == "id":
         return pd.Series(np.arange(len(texts)), dtype="Int64").mask(pc.equal(texts, "").to_pandas().astype(bool))
     return pc.if_else(pc.equal(texts, ""), None, texts).to_pandas().astype("str")
@@ -283,6 +295,8 @@ def write_spellings(
     """Typed values as the column spells them (string): missing ones in the column's own spellings, else `unspelled`."""
     if layout.treatment == "constant":
         texts = pa.repeat(pa.scalar(str(layout.constant)), len(values))
+    elif layout.spelled is not None:
+        texts = write_binary(values, layout.spelled)
     elif layout.time is not None:
         texts = layout.time.write(values.to_numpy().astype("datetime64[us]"))
     elif layout.number is not None:

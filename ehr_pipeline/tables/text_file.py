@@ -121,7 +121,9 @@ def _dialect(path: Path, most_columns: int) -> Dialect:
         raise SourceError(f"{path} is empty; a table has a header and rows")
     if "\x00" in text:
         raise SourceError(f"{path} is not delimited text in UTF-8 (it holds zero bytes)")
-    first = re.match(r'(?:"(?:[^"]|"")*"|[^"\r\n]|"(?!"))*', text)[0] if text.count('"') else re.split(r"[\r\n]", text)[0]
+    first = (
+        re.match(r'(?:"(?:[^"]|"")*"|[^"\r\n]|"(?!"))*', text)[0] if text.count('"') else re.split(r"[\r\n]", text)[0]
+    )
     if not first.strip():
         raise SourceError(f"{path} begins with an empty line; its first line must be the header")
     delimiter = "\t" if ".tsv" in path.suffixes else _delimiter(first)

@@ -2,17 +2,28 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
+import ehr_pipeline.defs
+from ehr_pipeline.cohort import load_definitions
+from ehr_pipeline.cohort.definition import Privacy
+from ehr_pipeline.cohort.loading import load_definition
 from ehr_pipeline.definitions import build_defs, defs
-from ehr_pipeline.defs.launchpad import config_from, form_of
+from ehr_pipeline.defs.launchpad import budget_from, config_from, form_of
 from ehr_pipeline.defs.resources import PipelineData
+from ehr_pipeline.defs.train import refuse_retry
+from ehr_pipeline.errors import CheckFailed, DefinitionError, OptionError
 from ehr_pipeline.generators.registry import GENERATORS, default_generators
+from ehr_pipeline.privacy.budget import Budget
+
+DAGSTER_YAML = Path(ehr_pipeline.defs.__file__).with_name("dagster.yaml")
 
 COHORTS = {"medicore", "icu_48h", "heart_failure", "diabetes", "emergency"}
-STAGES = ["ingest", "cohort", "prepare", "train", "sample", "evaluate", "report"]
+STAGES = ["ingest", "cohort", "prepare", "train", "sample", "evaluate", "report", "release"]
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +89,48 @@ def test_the_launchpad_form_means_the_generators_own_config(generator):
     assert config_from(form(seed=7), config_type) == config_type(seed=7)
     for name, field in form.model_fields.items():
         assert field.description, name
+
+
+def test_a_form_asks_for_a_budget_or_leaves_it_to_the_cohort():
+    plain = load_definitions()["medicore"]
+    private = plain.model_copy(update={"privacy": Privacy(epsilon=2.0)})
+    form = form_of(GENERATORS["independent"].config_type)
+    assert budget_from(form(), plain) is None
+    assert budget_from(form(), private) == Budget(epsilon=2.0, delta=1e-6)
+    assert budget_from(form(epsilon=0), private) is None
+    assert budget_from(form(epsilon=1, delta=1e-5), private) == Budget(epsilon=1.0, delta=1e-5)
+    for wrong in ({"epsilon": -1}, {"delta": 1e-5}, {"epsilon": 1, "delta": 0}, {"epsilon": float("nan")}):
+        with pytest.raises(OptionError):
+            budget_from(form(**wrong), private)
+
+
+def test_a_cohorts_budget_changes_nothing_of_who_its_patients_are(tmp_path):
+    lines = ["title: Mine", "index: admission", "window: {until: admission}", "features: {age: {fact: age}}"]
+    fingerprints = set()
+    for said in ("", "privacy: {epsilon: 1.0, delta: 1.0e-5}"):
+        (tmp_path / "mine.yaml").write_text("\n".join([*lines, said]))
+        fingerprints.add(load_definition(tmp_path / "mine.yaml").fingerprint)
+    assert len(fingerprints) == 1
+    (tmp_path / "mine.yaml").write_text("\n".join([*lines, "privacy: {epsilon: 0}"]))
+    with pytest.raises(DefinitionError, match="epsilon"):
+        load_definition(tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize(("retry_number", "tags"), [(1, {}), (0, {"dagster/retry_number": "1"})])
+def test_dagster_itself_cannot_train_again_within_a_budget(retry_number, tags):
+    step = SimpleNamespace(retry_number=retry_number)
+    context = SimpleNamespace(op_execution_context=step, run=SimpleNamespace(tags=tags))
+    with pytest.raises(CheckFailed, match="not retried"):
+        refuse_retry(context)
+    first = SimpleNamespace(retry_number=0)
+    refuse_retry(SimpleNamespace(op_execution_context=first, run=SimpleNamespace(tags={})))
+
+
+def test_no_run_is_started_again_by_itself(tmp_path):
+    for text in (DAGSTER_YAML.read_text(), (DAGSTER_YAML.parents[2] / "dagster.yaml").read_text()):
+        (tmp_path / "dagster.yaml").write_text(text)
+        with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+            assert not instance.run_retries_enabled
 
 
 def test_the_schedule_asks_for_one_run_per_cohort():

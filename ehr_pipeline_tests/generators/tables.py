@@ -73,3 +73,23 @@ def medicore_cohort(n: int, seed: int = 0) -> TrainingCohort:
         )
     )
     return TrainingCohort(schema=schema, table=conform(frame, schema), subject_id=np.arange(n, dtype=np.int64))
+
+
+def public_schema() -> Schema:
+    """Columns of which everything is publicly known that a private fit must not look up."""
+    return Schema(
+        columns=(
+            Column(name="age", kind="continuous", minimum=18, maximum=95, decimals=1, missing=False),
+            Column(name="lactate", kind="continuous", minimum=0.2, maximum=20, decimals=2),
+            Column(name="visits", kind="integer", minimum=0, maximum=20),
+            Column(name="died", kind="binary", missing=False, role="outcome"),
+            Column(name="unit", kind="categorical", levels=("CCU", "MICU", "SICU")),
+            Column(name="drug", kind="categorical", levels=tuple(f"drug{k}" for k in range(20))),
+        )
+    )
+
+
+def public_cohort(n: int = 400, seed: int = 0, rows_per_patient: int = 1) -> TrainingCohort:
+    """The columns of `mixed_cohort` that `public_schema` has."""
+    cohort, schema = mixed_cohort(n, seed, rows_per_patient), public_schema()
+    return TrainingCohort(schema=schema, table=conform(cohort.table, schema), subject_id=cohort.subject_id)

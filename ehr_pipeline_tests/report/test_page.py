@@ -15,7 +15,7 @@ from ehr_pipeline.record import Column, Schema
 from ehr_pipeline.report.build import Report, build_report, write_report
 from ehr_pipeline.report.inputs import GeneratorFacts
 from ehr_pipeline.report.view import CONTENTS
-from ehr_pipeline.storage import CohortFolder, read_json
+from ehr_pipeline.storage import CohortFolder, read_json, sha256
 from ehr_pipeline_tests.report import examples
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> & {{ 7*7 }} {% raw %} é 中文 😀 \u202e"
@@ -189,7 +189,7 @@ def test_files_are_written_where_the_folder_says(report, tmp_path):
     folder = CohortFolder(tmp_path / "medicore")
     assert write_report(report, folder) == folder.report_page
     assert folder.report_page.read_text(encoding="utf-8") == report.html
-    assert read_json(folder.report_scores) == report.scores
+    assert read_json(folder.report_scores) == report.scores | {"page_sha256": sha256(folder.report_page)}
     assert sorted(path.name for path in folder.report_page.parent.iterdir()) == ["index.html", "scores.json"]
 
 

@@ -112,7 +112,7 @@ TABLE = "a,b,c\n" + "".join(f"{k % 40},{'xyz'[k % 3]},{k % 2}\n" for k in range(
         (("--epsilon", "0"), "--epsilon"),
         (("--epsilon", "-1"), "--epsilon"),
         (("--epsilon", "nan"), "--epsilon"),
-        (("--epsilon", "1"), "no private tier"),
+        (("--epsilon", "1"), "--schema"),
         (("--epsilon", "1", "--delta", "2"), "--delta"),
         (("--delta", "0.1"), "--epsilon"),
         (("--generator", "nobody"), "nobody"),

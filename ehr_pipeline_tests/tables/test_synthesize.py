@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import ehr_pipeline as ehr
 from ehr_pipeline.errors import OptionError, SourceError
+from ehr_pipeline.generators.independent import Independent
 from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.storage import DataFolder
 from ehr_pipeline.tables import model as model_module
@@ -101,7 +103,7 @@ def test_the_schema_file_that_was_given_is_not_written_over(table, tmp_path):
     assert pd.read_csv(tmp_path / "o.csv")["age"].between(18, 40).all()
 
 
-def test_kinds_are_told_before_the_first_step_and_not_when_the_fit_refuses(table, tmp_path):
+def test_kinds_are_told_before_the_first_step_and_not_when_the_fit_refuses(table, tmp_path, monkeypatch):
     said = []
     synthesize(
         Request(table=table, out=tmp_path / "o.csv", generator="independent"),
@@ -111,9 +113,13 @@ def test_kinds_are_told_before_the_first_step_and_not_when_the_fit_refuses(table
     assert [line.split()[0] for line in said[:11]] == list(pd.read_csv(table).columns)
     assert said[11].startswith("column note is free text") and said[12] == "Independent columns"
     refused = []
+
+    def no_tier(*_):
+        raise OptionError("has no private tier")
+
+    monkeypatch.setattr(Independent, "fit", no_tier)
     with pytest.raises(OptionError, match="no private tier"):
-        request = Request(table=table, out=tmp_path / "p.csv", generator="independent", epsilon=1.0)
-        synthesize(request, say=refused.append)
+        synthesize(Request(table=table, out=tmp_path / "p.csv", generator="independent"), say=refused.append)
     assert not refused and not (tmp_path / "p.csv").exists()
 
 
@@ -121,13 +127,26 @@ def test_a_budget_reaches_the_generator(table, tmp_path, monkeypatch):
     seen = []
 
     def fit_table(table, generator, *, budget, **_):
-        seen.append(budget)
+        seen.append((generator, budget))
         raise SourceError("enough")
 
+    schema = tmp_path / "s.yaml"
+    schema.write_text(
+        yaml.safe_dump(
+            {
+                "columns": {name: {"kind": "text"} for name in pd.read_csv(table).columns[1:]}
+                | {"visit_id": {"kind": "id"}, "flag": {"kind": "binary"}}
+            }
+        )
+    )
     monkeypatch.setattr("ehr_pipeline.tables.synthesize.fit_table", fit_table)
-    with pytest.raises(SourceError):
-        synthesize(Request(table=table, out=tmp_path / "o.csv", generator="independent", epsilon=2.0))
-    assert seen == [Budget(epsilon=2.0, delta=1e-6)]
+    for epsilon in (2.0, 0.5):
+        with pytest.raises(SourceError):
+            synthesize(Request(table=table, out=tmp_path / "o.csv", schema=schema, epsilon=epsilon))
+    assert seen == [
+        ("column_autoregressive", Budget(epsilon=2.0, delta=1e-6)),
+        ("marginals", Budget(epsilon=0.5, delta=1e-6)),
+    ]
 
 
 def test_a_write_that_dies_leaves_what_was_there(table, tmp_path, monkeypatch):

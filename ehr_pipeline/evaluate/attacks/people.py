@@ -1,10 +1,13 @@
-"""Whom the attacks are tried on: members (training rows), outsiders (holdout rows), and planted leaks.
+"""Whom the attacks are tried on: members (training patients) and outsiders (holdout patients).
 
-What belongs here: the split of the holdout into parts, how isolated each row lies, and which rows a planted
-leak copies. What does not: any attack.
+What belongs here: the split of the holdout into parts, how isolated each patient lies, who has a rare diagnosis.
+What does not: planted leaks (`plants.py`), any attack.
+
+The unit is the patient: who has several rows stands by one of them, drawn by chance, and all counts and intervals
+are over patients.
 
 The holdout is cut in thirds: outsiders, a reference against which isolation is measured, and fresh rows that
-play the synthetic table for the floor. Under `MIN_THIRDS` rows it serves whole as outsiders and reference (a
+play the synthetic table for the floor. Under `MIN_THIRDS` patients it serves whole as outsiders and reference (a
 row is not its own neighbour), and the floor is chance.
 """
 
@@ -14,47 +17,69 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ehr_pipeline.evaluate.attacks.rarity import Rarity
 from ehr_pipeline.evaluate.attacks.space import nearest, points
-from ehr_pipeline.evaluate.encoding import Encoded, Encoding, draw, stack
+from ehr_pipeline.evaluate.encoding import Encoded, Encoding, stack
+from ehr_pipeline.record import SMALL_CELL
 
 MIN_THIRDS = 3_000
 MAX_ATTACKED = 10_000
 MAX_REFERENCE = 20_000
-MAX_SYNTHETIC = 100_000
 ISOLATION_NEIGHBOUR = 5
 ISOLATED_SHARE = 0.1
-PLANTED_SHARE = 0.01
+LEAK_SHARE = 0.01
+"""Share of rows that a planted leak gives away."""
 
 
 @dataclass(frozen=True)
 class People:
-    """Members and outsiders, as many of one as of the other, and what stands around them.
+    """Members and outsiders, and what stands around them.
 
     Attributes
     ----------
     encoding
         Learned from training and holdout rows together.
-    train
-        The whole training table.
-    members, outsiders, reference
-        Rows of the training table, of the holdout, and of the holdout again.
+    train, holdout
+        One row of each patient.
+    train_rows, holdout_rows
+        Where these rows stand in the tables they were taken from.
+    member_rows, other_rows, outsider_rows
+        Row numbers in `train` of members and of who is not attacked, and in `holdout` of outsiders.
+    reference
+        Rows of the holdout against which isolation is measured.
     fresh
         More holdout rows, to play the synthetic table; None where the holdout is too small to spare them.
     isolation
         float64 [members + outsiders]: distance to the 5th nearest row of the reference.
-    isolated_members, isolated_others
-        int: row numbers in `train` of the members and of those not attacked, the most isolated first.
+    train_isolation
+        The same of each row of `train`.
+    rarity
+        How rare levels are; None where too few patients have a rare one to speak of.
     """
 
     encoding: Encoding
     train: Encoded
-    members: Encoded
-    outsiders: Encoded
+    holdout: Encoded
+    train_rows: np.ndarray
+    holdout_rows: np.ndarray
+    member_rows: np.ndarray
+    other_rows: np.ndarray
+    outsider_rows: np.ndarray
     reference: Encoded
     fresh: Encoded | None
     isolation: np.ndarray
-    isolated_members: np.ndarray
-    isolated_others: np.ndarray
+    train_isolation: np.ndarray
+    rarity: Rarity | None
+
+    @property
+    def members(self) -> Encoded:
+        """Rows of the members."""
+        return self.train.take(self.member_rows)
+
+    @property
+    def outsiders(self) -> Encoded:
+        """Rows of the outsiders."""
+        return self.holdout.take(self.outsider_rows)
 
     @property
     def attacked(self) -> Encoded:
@@ -64,59 +89,56 @@ class People:
     @property
     def is_member(self) -> np.ndarray:
         """Bool [members + outsiders]."""
-        return np.repeat([True, False], [len(self.members), len(self.outsiders)])
+        return np.repeat([True, False], [len(self.member_rows), len(self.outsider_rows)])
 
     @property
     def is_isolated(self) -> np.ndarray:
         """The most isolated tenth, bool [members + outsiders]."""
-        return most_isolated_tenth(self.isolation)
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """A synthetic table under attack, and its twin with a planted leak.
-
-    The twin is `kept` and `planted` rows; the table itself is `kept` and `replaced` rows.
-    """
-
-    kept: Encoded
-    replaced: Encoded
-    planted: Encoded
+        return self.isolation >= (np.quantile(self.isolation, 1 - ISOLATED_SHARE) if len(self.isolation) else 0.0)
 
     @property
-    def n_rows(self) -> int:
-        """Rows of the table, and of its twin."""
-        return len(self.kept) + len(self.replaced)
-
-    @property
-    def planted_share(self) -> float:
-        """Share of the twin's rows that are planted."""
-        return len(self.planted) / max(self.n_rows, 1)
+    def is_rare(self) -> np.ndarray:
+        """Who has a rare diagnosis, bool [members + outsiders]."""
+        attacked = self.attacked
+        return self.rarity.is_rare(attacked) if self.rarity else np.zeros(len(attacked), dtype=bool)
 
 
 def gather(encoding: Encoding, train: Encoded, holdout: Encoded, rng: np.random.Generator) -> People:
-    """Choose members and outsiders and measure isolation."""
+    """Choose members and outsiders, measure isolation and rarity."""
     order = rng.permutation(len(holdout))
-    is_whole = len(order) < MIN_THIRDS
-    parts = [order, order, order[:0]] if is_whole else np.array_split(order, 3)
-    size = min(len(parts[0]), len(train), MAX_ATTACKED)
-    outsiders = holdout.take(parts[0][:size])
+    train_rows, holdout_rows = one_row_each(train, rng), one_row_each(holdout, rng, order)
+    train, holdout = train.take(train_rows), holdout.take(holdout_rows)
+    places = np.arange(len(holdout))
+    is_whole = len(places) < MIN_THIRDS
+    parts = [places, places, places[:0]] if is_whole else np.array_split(places, 3)
+    outsider_rows = parts[0][:MAX_ATTACKED]
     reference, fresh = (holdout.take(part[:MAX_REFERENCE]) for part in parts[1:])
-    chosen, others = np.split(rng.permutation(len(train)), [size])
+    member_rows, other_rows = np.split(rng.permutation(len(train)), [min(len(train), MAX_ATTACKED)])
     around = points(encoding, reference)
     train_isolation = isolation(points(encoding, train), around)
-    outsider_isolation = isolation(points(encoding, outsiders), around, is_own_neighbour=is_whole)
+    outsider_isolation = isolation(points(encoding, holdout.take(outsider_rows)), around, is_own_neighbour=is_whole)
     return People(
         encoding=encoding,
         train=train,
-        members=train.take(chosen),
-        outsiders=outsiders,
+        holdout=holdout,
+        train_rows=train_rows,
+        holdout_rows=holdout_rows,
+        member_rows=member_rows,
+        other_rows=other_rows,
+        outsider_rows=outsider_rows,
         reference=reference,
         fresh=None if is_whole else fresh,
-        isolation=np.concatenate([train_isolation[chosen], outsider_isolation]),
-        isolated_members=chosen[np.argsort(-train_isolation[chosen], kind="stable")],
-        isolated_others=others[np.argsort(-train_isolation[others], kind="stable")],
+        isolation=np.concatenate([train_isolation[member_rows], outsider_isolation]),
+        train_isolation=train_isolation,
+        rarity=_rarity(encoding, train, holdout, outsider_rows),
     )
+
+
+def one_row_each(table: Encoded, rng: np.random.Generator, order: np.ndarray | None = None) -> np.ndarray:
+    """Row numbers of one row of each patient, in random order: the first that `order`, a permutation, meets."""
+    order = rng.permutation(len(table)) if order is None else order
+    _, first = np.unique(table.patient[order], return_index=True)
+    return order[np.sort(first)]
 
 
 def isolation(rows: np.ndarray, reference: np.ndarray, is_own_neighbour: bool = False) -> np.ndarray:
@@ -127,26 +149,9 @@ def isolation(rows: np.ndarray, reference: np.ndarray, is_own_neighbour: bool = 
     return distances[:, -1]
 
 
-def most_isolated_tenth(isolation: np.ndarray) -> np.ndarray:
-    """Whether each of these people, bool [n], is among the most isolated tenth."""
-    return isolation >= (np.quantile(isolation, 1 - ISOLATED_SHARE) if len(isolation) else 0.0)
-
-
-def plant(table: Encoded, people: People, rng: np.random.Generator) -> Suspect:
-    """A table whose twin has rows replaced by copies of the most isolated patients.
-
-    They are as many as 1 % of the table's rows or of the training rows, whichever are fewer, and at least one:
-    a leak of 1 % of the patients stays one, however long the synthetic table is.
-    Members and training rows not attacked are copied in proportion to their numbers, so that the control says
-    what a leak of this size shows, not how many of it chance put among the attacked.
-    """
-    table = draw(table, MAX_SYNTHETIC, rng)
-    n_fewer = min(len(table), len(people.train))
-    n_planted = min(max(round(PLANTED_SHARE * n_fewer), 1), n_fewer)
-    n_members = round(n_planted * len(people.members) / max(len(people.train), 1))
-    chosen = np.append(people.isolated_members[:n_members], people.isolated_others[: n_planted - n_members])
-    return Suspect(
-        kept=table.take(np.arange(n_planted, len(table))),
-        replaced=table.take(np.arange(n_planted)),
-        planted=people.train.take(chosen),
-    )
+def _rarity(encoding: Encoding, train: Encoded, holdout: Encoded, outsider_rows: np.ndarray) -> Rarity | None:
+    """Who is rare, where a leak of them can be planted and outsiders of their kind are there to compare with."""
+    everyone, n_planted = stack(train, holdout), round(LEAK_SHARE * len(train))
+    rarity = Rarity.learn(encoding, everyone, n_wanted=2 * n_planted)
+    n_rare, n_outside = (int(rarity.is_rare(rows).sum()) for rows in (train, holdout.take(outsider_rows)))
+    return rarity if n_rare >= max(n_planted, SMALL_CELL) and n_outside >= SMALL_CELL else None

@@ -7,6 +7,7 @@ alone would give at the same numbers.
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import gammaln
 from scipy.stats import betabinom, norm, rankdata
 
 from ehr_pipeline.evaluate.intervals import clopper_pearson, hanley_mcneil
@@ -48,3 +49,30 @@ def chance_hits(n: int, m: int, rate: float, level: float) -> float:
         return 1.0
     k = int(rate * m)
     return float(betabinom.ppf(level, n, k + 1, m - k) / n)
+
+
+def chance_count(n: int, m: int, n_outside: int, level: float) -> int:
+    """The most of n members that chance marks beside `n_outside` marked ones of m outsiders, with this probability.
+
+    Exact where people are marked without a look at who is a member: of all that are marked, the members are
+    hypergeometric.
+    """
+    if not n or not m:
+        return n
+    low, high = 0, n
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if _few_outside(n, m, middle, n_outside) > 1 - level else (low, middle - 1)
+    return low
+
+
+def _few_outside(n: int, m: int, n_inside: int, n_outside: int) -> float:
+    """Probability that of n_inside + n_outside marked people of n + m no more than `n_outside` are outsiders."""
+    marked = n_inside + n_outside
+    outside = np.arange(max(0, marked - n), n_outside + 1)
+    logs = _log_choose(m, outside) + _log_choose(n, marked - outside) - _log_choose(n + m, np.array(marked))
+    return float(np.exp(logs).sum())
+
+
+def _log_choose(n: int, k: np.ndarray) -> np.ndarray:
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)

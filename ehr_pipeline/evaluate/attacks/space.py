@@ -14,12 +14,24 @@ import pandas as pd
 from ehr_pipeline.evaluate.encoding import Encoded, Encoding
 
 BLOCK_NUMBERS = 8_000_000
+AGREE = 0.15
+"""Values are nearly equal within this share of a column's standard deviation."""
+MISSING = 1e6
 
 
 def points(encoding: Encoding, table: Encoded, skip: Collection[str] = ()) -> np.ndarray:
     """Rows as float32 points [n, p] whose Euclidean distances are the row distances."""
     numbers, levels = encoding.design(table, skip)
     return np.hstack([numbers, levels / np.float32(np.sqrt(2))])
+
+
+def profile(encoding: Encoding, table: Encoded) -> np.ndarray:
+    """Every column on a scale on which nearly equal values differ by at most `AGREE`, float32 [n, c + k].
+
+    Numbers in standard deviations, levels as their codes: they are equal or not. Missing equals missing.
+    """
+    standard = (table.numbers - encoding.centre) / encoding.scale
+    return np.hstack([np.nan_to_num(standard, nan=MISSING), table.codes]).astype(np.float32)
 
 
 def nearest(queries: np.ndarray, reference: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
