@@ -49,7 +49,7 @@ AVERAGE_POWER = 7
 
 
 def plan(schema: Schema, config: TabularGANConfig, budget: Budget) -> PrivacyPlan:
-    """Histograms of the columns, their means and products, then the training of the critic.
+    """What a private GAN does with patients: histograms, means and products of columns, then the critic.
 
     Raises
     ------

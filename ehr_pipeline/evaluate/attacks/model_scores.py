@@ -24,7 +24,8 @@ MemberScores = Callable[[pd.DataFrame], np.ndarray | None]
 MAX_SCORED = 2_500
 """Members, and outsiders, at most: a network's loss costs more than a distance."""
 GROUPS = ("all", "isolated")
-N_SCORES = 2 * len(GROUPS)
+N_LIMITS = 3
+"""An AUROC of everyone, and hits of everyone and of the isolated: networks know who stands out a little better."""
 NO_PLANT = "a leak cannot be planted in a model without training it again, so that this can fail and not pass"
 
 
@@ -54,19 +55,21 @@ def model_scores(
         sizes = len(inside), len(outside)
         auc, tpr = f"model_auc[{group}]", f"model_tpr_at_1%[{group}]"
         found |= {auc: ranking_auc(inside, outside), tpr: hits_at(inside, outside, RATES["1%"])}
-        limits[auc] = 0.5 + max(thresholds.model_auc_excess, chance_auc(*sizes, levels.watched) - 0.5)
+        if group == "all":
+            limits[auc] = max(0.5 + thresholds.model_auc_excess, chance_auc(*sizes, levels.watched))
         excess = RATES["1%"] + thresholds.model_tpr_excess
         limits[tpr] = max(excess, chance_hits(*sizes, RATES["1%"], levels.watched))
     chance = {name: Reading(0.5 if "auc" in name else RATES["1%"]) for name in found}
-    return {
+    scores = assemble(found, chance, chance)
+    return scores | {
         name: decide(
-            one,
-            limits[name],
+            scores[name],
+            limit,
             control_is_caught=False,
             when_not=NO_PLANT,
             verdict_when_not="diagnostic",
             thresholds=thresholds,
             n_patients=n_patients,
         )
-        for name, one in assemble(found, chance, chance).items()
+        for name, limit in limits.items()
     }

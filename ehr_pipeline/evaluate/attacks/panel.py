@@ -15,7 +15,7 @@ from ehr_pipeline.evaluate.attacks.findings import Finding, Levels, Tried
 from ehr_pipeline.evaluate.attacks.groups import groups_of
 from ehr_pipeline.evaluate.attacks.inference import AttributeInference, Linkage
 from ehr_pipeline.evaluate.attacks.membership import Membership
-from ehr_pipeline.evaluate.attacks.model_scores import N_SCORES, MemberScores, model_scores
+from ehr_pipeline.evaluate.attacks.model_scores import N_LIMITS, MemberScores, model_scores
 from ehr_pipeline.evaluate.attacks.people import gather
 from ehr_pipeline.evaluate.attacks.plants import plant
 from ehr_pipeline.evaluate.attacks.singling import SinglingOut
@@ -77,7 +77,7 @@ class Panel:
 
         With the fitted `model`'s own scores and the `real` tables' frames, the model is attacked too.
         """
-        n_watched = sum(len(attack.watched) for attack in self.attacks) + N_SCORES
+        n_watched = sum(len(attack.watched) for attack in self.attacks) + N_LIMITS
         levels = Levels(thresholds, sum(len(attack.gates) for attack in self.attacks), n_watched)
         suspect = plant(table, self.people, rng)
         findings = [Finding(attack, attack.outcomes(suspect, levels), suspect.planted_share) for attack in self.attacks]

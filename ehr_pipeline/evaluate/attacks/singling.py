@@ -113,7 +113,7 @@ class SinglingOut:
         return tuple(plant for plant in (COPIES,) if plant in planted)
 
     def readings(self, table: Encoded) -> Readings:
-        """The attack on a table."""
+        """How well descriptions single out training patients, beside outsiders."""
         return self._readings(self._singled(alone(table))[TABLE])
 
     def outcomes(self, suspect: Suspect, levels: Levels) -> dict[str, Outcome]:
