@@ -20,7 +20,7 @@ Clique = tuple[int, ...]
 """Indices of columns, in the order of a chain: the last is explained by the others."""
 
 CATEGORIES_PER_BIN = 2
-"""A category is pooled with others if its share is less than that of an even bin by this factor."""
+"""A category is pooled with others if its share is less than that of an even bin by this factor, but for the first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,7 @@ class CoarseColumn:
     @classmethod
     def _of_categories(cls, shares: np.ndarray, n_bins: int) -> Self:
         alone = shares >= 1 / (CATEGORIES_PER_BIN * n_bins)
+        alone[np.argsort(-shares, kind="stable")[: n_bins // 2]] = True
         if (~alone).sum() == 1:
             alone[:] = True
         bins = np.where(alone, np.cumsum(alone) - 1, alone.sum())
