@@ -169,3 +169,13 @@ class MarginalsConfig(GeneratorConfig):
         if any(len(set(clique)) != len(clique) or not 2 <= len(clique) <= 5 for clique in cliques):
             raise ValueError("each of cliques must be two to five distinct columns")
         return cliques
+
+
+class TimelineMarkovConfig(GeneratorConfig):
+    """Settings of `TimelineMarkov`; nothing is random in its fit."""
+
+    gap_levels: int = Field(64, ge=2, description="about how many levels a time gap has")
+    value_levels: int = Field(32, ge=2, description="about how many levels the values of a code have")
+    events_per_patient: int = Field(
+        20_000, ge=1, description="timed events of one patient that are learned from, the first ones"
+    )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators import configs
 from ehr_pipeline.generators.base import Generator, GeneratorConfig
+from ehr_pipeline.generators.timelines import TimelineGenerator
 
 STRONG_PRIVACY = 1.0
 """Up to this epsilon, noisy marginals leave more of a table than a network that learns from noisy gradients."""
@@ -83,6 +84,17 @@ GENERATORS: dict[str, Entry] = {
         by_default=False,
     ),
 }
+"""Those that make tables: one row per patient."""
+
+TIMELINE_GENERATORS: dict[str, Entry] = {
+    "timeline_markov": Entry(
+        title="Markov timelines",
+        path="ehr_pipeline.generators.timeline_markov:TimelineMarkov",
+        config_type=configs.TimelineMarkovConfig,
+        by_default=True,
+    ),
+}
+"""Those that make timelines: many events per patient."""
 
 
 def default_generators() -> list[str]:
@@ -103,7 +115,23 @@ def generator_type(name: str) -> type[Generator]:
     OptionError
         There is no such generator; the message lists those that there are.
     """
-    if name not in GENERATORS:
-        raise OptionError(f"there is no generator {name!r}; there are {', '.join(GENERATORS)}")
-    module, _, class_name = GENERATORS[name].path.partition(":")
+    return _imported(name, GENERATORS)
+
+
+def timeline_generator_type(name: str) -> type[TimelineGenerator]:
+    """The class of the generator of timelines `name`, imported now.
+
+    Raises
+    ------
+    OptionError
+        There is no such generator; the message lists those that there are.
+    """
+    return _imported(name, TIMELINE_GENERATORS)
+
+
+def _imported(name: str, generators: dict[str, Entry]) -> type:
+    if name not in generators:
+        kind = "tables" if generators is GENERATORS else "timelines"
+        raise OptionError(f"there is no generator {name!r} of {kind}; there are {', '.join(generators)}")
+    module, _, class_name = generators[name].path.partition(":")
     return getattr(importlib.import_module(module), class_name)
