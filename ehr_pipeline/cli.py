@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from ehr_pipeline import cli_audit, cli_ledger, cli_release
+from ehr_pipeline import cli_audit, cli_events, cli_export, cli_ledger, cli_release
 from ehr_pipeline.cli_options import (
     Balances,
     CohortFolders,
@@ -45,6 +45,8 @@ app = typer.Typer(
 app.add_typer(cli_ledger.app, name="ledger")
 app.add_typer(cli_release.app)
 app.add_typer(cli_audit.app)
+app.add_typer(cli_events.app)
+app.add_typer(cli_export.app)
 
 
 @app.callback()
@@ -260,10 +262,11 @@ def list_cohorts(cohorts: CohortFolders = None, data: Data = None) -> None:
 @app.command(name="generators")
 def list_generators() -> None:
     """List the generators; * runs when none is named."""
-    from ehr_pipeline.generators.registry import GENERATORS
+    from ehr_pipeline.generators.registry import GENERATORS, TIMELINE_GENERATORS
 
-    for name, entry in GENERATORS.items():
-        print(f"{'*' if entry.by_default else ' '} {name:24} {entry.title}")
+    for kind, generators in (("table", GENERATORS), ("timeline", TIMELINE_GENERATORS)):
+        for name, entry in generators.items():
+            print(f"{'*' if entry.by_default and kind == 'table' else ' '} {name:24} {kind:9} {entry.title}")
 
 
 @app.command()

@@ -100,6 +100,11 @@ class GeneratorFolder:
         return self.root / "synthetic.parquet"
 
     @property
+    def events(self) -> Path:
+        """Accepted synthetic events of a generator of timelines, in the columns of the event stream."""
+        return self.root / "events.parquet"
+
+    @property
     def sanity(self) -> Path:
         """Rule results and rejection accounting of the synthetic table."""
         return self.root / "sanity.json"

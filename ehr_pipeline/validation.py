@@ -9,6 +9,7 @@ frame that is validated here, because DuckDB is not a data source of Great Expec
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -83,6 +84,9 @@ def validate(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[V
         return []
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the package is imported
     import great_expectations as gx
+
+    # It tells of temporary folders that it makes, where another library has switched on messages of that kind.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")

@@ -30,14 +30,14 @@ class CountTable:
         int64 of shape (n_contexts + 1,): first cell of each context.
     outcomes
         int64 of shape (n_cells,).
-    mass
-        float64 of shape (n_cells,): of each outcome, any unit.
+    below
+        float64 of shape (n_cells + 1,): mass of all cells before each, any unit.
     """
 
     contexts: np.ndarray
     starts: np.ndarray
     outcomes: np.ndarray
-    mass: np.ndarray
+    below: np.ndarray
 
     @classmethod
     def of(
@@ -74,23 +74,24 @@ class CountTable:
             context, outcome, mass = context[order], outcome[order], mass[order]
         else:
             context, outcome, mass = context[is_kept], outcome[is_kept], mass[is_kept]
-        return cls.of_cells(context[mass > 0], outcome[mass > 0], mass[mass > 0])
+        has_mass = mass > 0
+        return cls.of_cells(context[has_mass], outcome[has_mass], mass[has_mass])
 
     @classmethod
     def of_cells(cls, context: np.ndarray, outcome: np.ndarray, mass: np.ndarray) -> Self:
         """Cells sorted by context, as they are."""
-        starts = np.flatnonzero(_differs(context))
-        return cls(contexts=context[starts], starts=np.append(starts, len(context)), outcomes=outcome, mass=mass)
+        starts, below = np.flatnonzero(_differs(context)), np.concatenate([[0.0], np.cumsum(mass)])
+        return cls(contexts=context[starts], starts=np.append(starts, len(context)), outcomes=outcome, below=below)
 
     def draw(self, context: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """An outcome for each context: int64 of shape (n,) to int64 of shape (n,), `OTHER` where none is known."""
         if not len(self.contexts):
             return np.full(len(context), OTHER)
         row = np.minimum(np.searchsorted(self.contexts, context), len(self.contexts) - 1)
-        below = np.concatenate([[0.0], np.cumsum(self.mass)])
         first, end = self.starts[row], self.starts[row + 1]
-        point = below[first] + rng.random(len(context)) * (below[end] - below[first])
-        cell = np.clip(np.searchsorted(below, point, side="right") - 1, first, end - 1)
+        lowest, highest = self.below[first], self.below[end]
+        point = lowest + rng.random(len(context)) * (highest - lowest)
+        cell = np.clip(np.searchsorted(self.below, point, side="right") - 1, first, end - 1)
         return np.where(self.contexts[row] == context, self.outcomes[cell], OTHER)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -145,7 +146,7 @@ class Backoff:
     @classmethod
     def of_state(cls, arrays: dict[str, np.ndarray]) -> Self:
         """Read what `state` gave."""
-        names = ("contexts", "starts", "outcomes", "mass")
+        names = ("contexts", "starts", "outcomes", "below")
         n_tables = len(arrays) // len(names)
         return cls(tables=tuple(CountTable(**{name: arrays[f"{k}.{name}"] for name in names}) for k in range(n_tables)))
 

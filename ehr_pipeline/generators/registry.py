@@ -107,6 +107,11 @@ def default_generator(epsilon: float | None = None) -> str:
     return "marginals" if epsilon is not None and epsilon <= STRONG_PRIVACY else "column_autoregressive"
 
 
+def default_timeline_generator() -> str:
+    """The generator of timelines where none is named."""
+    return next(name for name, entry in TIMELINE_GENERATORS.items() if entry.by_default)
+
+
 def generator_type(name: str) -> type[Generator]:
     """The class of the generator `name`, imported now.
 

@@ -105,8 +105,8 @@ class TimelineCohort:
     @cached_property
     def minutes(self) -> np.ndarray:
         """Whole minutes of each event since its patient's origin: int64 of shape (n_events,), 0 for static facts."""
-        since = self.events["time"].to_numpy().astype("datetime64[us]") - self.origin[self.patient]
-        return np.where(self.is_static, 0, since // np.timedelta64(1, "m"))
+        time, origin = self.events["time"].to_numpy().astype("datetime64[us]"), self.origin[self.patient]
+        return (np.where(self.is_static, origin, time) - origin) // np.timedelta64(1, "m")
 
 
 class TimelineGenerator(ABC):

@@ -6,20 +6,24 @@ columns that events don't carry (`mapping.unmapped_columns`).
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ehr_pipeline.mimic.mapping import IDENTIFIERS, EventKind, Mapping, mappings
 
 
-def tables_sql(events: str = "events") -> dict[str, str]:
+def tables_sql(events: str = "events", cast: Literal["CAST", "TRY_CAST"] = "CAST") -> dict[str, str]:
     """Per mapped table the SQL of its mapped columns, read from the relation `events`.
+
+    With `cast` TRY_CAST a value that its column can't hold becomes null, as a synthetic stream may have one.
 
     What went in comes out, but for three things: numbers are float32; a text that said just its number comes
     back as that number is written shortest (`7.40` as `7.4`), also where the text was missing; and of rows
     that carry nothing, or have no time, nothing comes back.
     """
-    return {name: _table_sql(mapping, events) for name, mapping in mappings().items()}
+    return {name: _table_sql(mapping, events, cast) for name, mapping in mappings().items()}
 
 
-def _table_sql(mapping: Mapping, events: str) -> str:
+def _table_sql(mapping: Mapping, events: str, cast: str) -> str:
     found = {name: name if name in IDENTIFIERS else "time" for name in (*mapping.identifiers, *mapping.row)}
     for kind in mapping.kinds:
         for name, value in _values(kind).items():
@@ -27,7 +31,7 @@ def _table_sql(mapping: Mapping, events: str) -> str:
     for kind in mapping.kinds:
         for name, expression in kind.back:
             found[name] = expression.format(time=_of_kind(mapping, kind, "time"), **found)
-    columns = ", ".join(f"CAST({found[name]} AS {mapping.table[name].type}) AS {name}" for name in mapping.columns)
+    columns = ", ".join(f"{cast}({found[name]} AS {mapping.table[name].type}) AS {name}" for name in mapping.columns)
     matches = " OR ".join(f"({kind.code.match_sql()})" for kind in mapping.kinds)
     if not mapping.row:
         return f"SELECT {columns}\nFROM {events}\nWHERE {matches}"
