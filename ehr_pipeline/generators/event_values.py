@@ -82,9 +82,7 @@ class Symbols:
                 symbol[which] += np.where(level >= 0, first + level, 0)
         return symbol
 
-    def draw(
-        self, code: np.ndarray, symbol: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, code: np.ndarray, symbol: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Value and text of each event; `SAME` gets neither: float64 and object of shape (n,)."""
         value, text = np.full(len(code), np.nan), np.full(len(code), None, dtype=object)
         place = symbol - self.starts[code] - 1

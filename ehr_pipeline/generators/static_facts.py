@@ -17,7 +17,7 @@ import pandas as pd
 
 from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators.codec import MINIMUM_PATIENTS
-from ehr_pipeline.generators.timelines import BIRTH, DAY_MINUTES, TimelineCohort, events_frame
+from ehr_pipeline.generators.timelines import BIRTH, DAY_MINUTES, TimelineCohort, events_frame, shortest
 from ehr_pipeline.record import Column, Schema, conform
 
 YEAR_MINUTES = 365.25 * DAY_MINUTES
@@ -64,9 +64,12 @@ class StaticFacts:
         events = events[events["code"].isin(codes)]
         columns = []
         for group, part in events.groupby("group", sort=True):
-            has_value = part["numeric_value"].notna().any() or part["text_value"].notna().any()
-            if part["code"].nunique() > 1 and not has_value and not part["patient"].duplicated().any():
-                column = StaticColumn(name=group, form="code", levels=tuple(sorted(part["code"].unique())))
+            codes, has_value = (
+                sorted(part["code"].unique()),
+                part[["numeric_value", "text_value"]].notna().any(axis=None),
+            )
+            if len(codes) > 1 and not has_value and not part["patient"].duplicated().any():
+                column = StaticColumn(name=group, form="code", levels=tuple(codes))
                 columns.append((part["patient"].nunique(), column))
             else:
                 for code, rows in part.groupby("code", sort=True):
@@ -170,13 +173,14 @@ def _static_events(cohort: TimelineCohort) -> pd.DataFrame:
     which = cohort.is_static | is_birth
     rows = cohort.events[which]
     code = rows["code"].astype(object).to_numpy()
+    groups = np.array([name.partition("//")[0] for name in rows["code"].cat.categories], dtype=object)
     age = np.maximum(0.0, -cohort.minutes[which] / YEAR_MINUTES)
     return pd.DataFrame(
         {
             "patient": cohort.patient[which],
-            "group": pd.Series(code, dtype=object).str.partition("//")[0].to_numpy(),
+            "group": groups[rows["code"].cat.codes],
             "code": code,
-            "numeric_value": np.where(is_birth[which], age, rows["numeric_value"].to_numpy(dtype=np.float64)),
+            "numeric_value": np.where(is_birth[which], age, shortest(rows["numeric_value"].to_numpy())),
             "text_value": rows["text_value"].astype(object).to_numpy(),
         }
     )

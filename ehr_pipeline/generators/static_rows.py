@@ -50,9 +50,7 @@ class StaticRows:
                 parts[part] = PARTS[part].fit(rows, settings)
         return cls(facts, parts)
 
-    def draw(
-        self, n: int, seed: int, origin: np.ndarray, conditions: Mapping[str, str | float] | None
-    ) -> pd.DataFrame:
+    def draw(self, n: int, seed: int, origin: np.ndarray, conditions: Mapping[str, str | float] | None) -> pd.DataFrame:
         """The static events and births of `n` patients, numbered from 1, whose time 0 is `origin`."""
         given = self.facts.conditions(conditions)
         rows = [

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from ehr_pipeline.generators.codec import MINIMUM_PATIENTS
-from ehr_pipeline.generators.timelines import BIRTH, TimelineCohort
+from ehr_pipeline.generators.timelines import BIRTH, TimelineCohort, shortest
 from ehr_pipeline.record import shown_count
 
 END = -1
@@ -91,7 +91,7 @@ class TimedEvents:
             patient=patient,
             minute=minute,
             code=code,
-            value=events["numeric_value"].to_numpy(dtype=np.float64)[which],
+            value=shortest(events["numeric_value"].to_numpy()[which]),
             text=events["text_value"].iloc[which].astype(object).to_numpy(),
             is_cut=is_cut,
             notes=tuple(notes),
@@ -109,9 +109,7 @@ class TimedEvents:
         after = np.where(is_last, END, np.append(before[1:], END))
         until = np.where(is_last, window_minutes, np.append(minute[1:], 0))
         known = ~(is_last & self.is_cut[patient])  # what came after the events that were left out, nobody knows
-        return Steps(
-            before=before[known], after=after[known], gap=(until - minute)[known], patient=patient[known]
-        )
+        return Steps(before=before[known], after=after[known], gap=(until - minute)[known], patient=patient[known])
 
 
 @dataclass(frozen=True, kw_only=True)

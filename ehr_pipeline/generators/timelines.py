@@ -185,6 +185,17 @@ class TimelineGenerator(ABC):
         """Read what `save` wrote."""
 
 
+def shortest(values: np.ndarray) -> np.ndarray:
+    """float32 as float64 with as few decimals, up to six, as tell it: 36.6 and not 36.599998474121094."""
+    wide = values.astype(np.float64)
+    told, is_open = wide.copy(), np.isfinite(wide)
+    for decimals in range(7):
+        rounded = np.round(wide, decimals)
+        is_told = is_open & (rounded.astype(np.float32) == values)
+        told[is_told], is_open = rounded[is_told], is_open & ~is_told
+    return told
+
+
 def events_frame(
     subject_id: np.ndarray, time: np.ndarray, code: pd.Categorical, value: np.ndarray, text: pd.Categorical
 ) -> pd.DataFrame:

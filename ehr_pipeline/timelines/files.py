@@ -44,8 +44,8 @@ class RawEvents:
     value
         float32 of shape (n,), NaN where missing.
     n_without_subject, n_odd_values, n_long_texts
-        Rows that were left out since they name no patient; values that are no number or infinite, and texts that are too
-        long, both set to missing.
+        Rows that were left out since they name no patient; values that are no number or infinite, and texts that are
+        too long, both set to missing.
     """
 
     schema: pa.Schema
@@ -131,12 +131,36 @@ def _batches(file: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 
 @dataclass
+class _Words:
+    """Distinct words so far; memory grows with them, not with the rows."""
+
+    known: pa.Array = field(default_factory=lambda: pa.array([], pa.large_string()))
+
+    def places(self, column: pa.Array) -> np.ndarray:
+        """The place of each word among all, new ones added; -1 where missing or empty: int32 of shape (n,)."""
+        if not pa.types.is_dictionary(column.type):
+            column = column.cast(pa.large_string()).dictionary_encode()
+        words = column.dictionary.cast(pa.large_string())
+        words.validate(full=True)
+        is_new = pc.and_(pc.invert(pc.is_in(words, value_set=self.known)), pc.is_valid(words))
+        self.known = pa.concat_arrays([self.known, words.filter(is_new).unique()])
+        place = pc.index_in(words, value_set=self.known)
+        place = pc.if_else(pc.fill_null(pc.equal(words, ""), True), -1, place).to_numpy(zero_copy_only=False)
+        indices = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        return np.append(place, -1)[indices].astype(np.int32)
+
+    def all(self) -> np.ndarray:
+        """Every word: object of shape (n_words,)."""
+        return self.known.to_numpy(zero_copy_only=False)
+
+
+@dataclass
 class _Pieces:
     """Arrays of the batches so far."""
 
     arrays: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in EVENT_COLUMNS})
-    codes: _Words = field(default_factory=lambda: _Words())
-    texts: _Words = field(default_factory=lambda: _Words())
+    codes: _Words = field(default_factory=_Words)
+    texts: _Words = field(default_factory=_Words)
     n_without_subject: int = 0
     n_odd_values: int = 0
     n_long_texts: int = 0
@@ -176,7 +200,7 @@ class _Pieces:
         """All batches as one."""
         types = {"code": np.int32, "text_value": np.int32, "numeric_value": np.float32}
         columns = {
-            name: np.concatenate(pieces).astype(types.get(name, np.int64), copy=False) if pieces else np.empty(0)
+            name: np.concatenate([np.empty(0, dtype=types.get(name, np.int64)), *pieces])
             for name, pieces in self.arrays.items()
         }
         return RawEvents(
@@ -192,30 +216,6 @@ class _Pieces:
             n_odd_values=self.n_odd_values,
             n_long_texts=self.n_long_texts,
         )
-
-
-@dataclass
-class _Words:
-    """Distinct words so far; memory grows with them, not with the rows."""
-
-    known: pa.Array = field(default_factory=lambda: pa.array([], pa.large_string()))
-
-    def places(self, column: pa.Array) -> np.ndarray:
-        """The place of each word among all, new ones added; -1 where missing or empty: int32 of shape (n,)."""
-        if not pa.types.is_dictionary(column.type):
-            column = column.cast(pa.large_string()).dictionary_encode()
-        words = column.dictionary.cast(pa.large_string())
-        words.validate(full=True)
-        is_new = pc.and_(pc.invert(pc.is_in(words, value_set=self.known)), pc.is_valid(words))
-        self.known = pa.concat_arrays([self.known, words.filter(is_new).unique()])
-        place = pc.index_in(words, value_set=self.known)
-        place = pc.if_else(pc.fill_null(pc.equal(words, ""), True), -1, place).to_numpy(zero_copy_only=False)
-        indices = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        return np.append(place, -1)[indices].astype(np.int32)
-
-    def all(self) -> np.ndarray:
-        """Every word: object of shape (n_words,)."""
-        return self.known.to_numpy(zero_copy_only=False)
 
 
 def _is_number(kind: pa.DataType) -> bool:

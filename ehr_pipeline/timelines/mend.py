@@ -95,7 +95,7 @@ def _without_doubles(events: Events) -> Events:
     is_double = np.ones(max(0, len(events.code) - 1), dtype=bool)
     for column in columns:
         is_double &= column[1:] == column[:-1]
-    is_double = np.concatenate([[False][: len(events.code)], is_double])
+    is_double = np.concatenate([np.zeros(min(1, len(events.code)), dtype=bool), is_double])
     return events.keep(~is_double).noted(int(is_double.sum()), "events stand twice: counted once")
 
 
@@ -119,7 +119,7 @@ def _one_birth(events: Events) -> Events:
 
 def _in_order(places: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places among the sorted words, and these: so that the order of places is that of words."""
-    order = np.argsort(words.astype(str), kind="stable") if len(words) else np.empty(0, dtype=np.int64)
+    order = np.argsort(words, kind="stable")
     rank = np.empty(len(words) + 1, dtype=np.int32)
     rank[order], rank[-1] = np.arange(len(words)), -1
     return rank[places], words[order]

@@ -1,6 +1,7 @@
 """Synthetic events as a Parquet file in the columns and types of the one they were learned from.
 
-What belongs here: files. What does not: drawing. Memory holds the patients of one chunk; the file is whole or not there.
+What belongs here: files. What does not: drawing. Memory holds the patients of one chunk; the file is
+whole or not there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehr_pipeline.generators.timelines import EVENT_COLUMNS
+from ehr_pipeline.generators.timelines import EVENT_COLUMNS, shortest
 from ehr_pipeline.storage import atomic_file
 
 
@@ -51,7 +52,9 @@ def _table(events: pd.DataFrame, schema: pa.Schema) -> pa.Table:
         elif field.name in ("code", "text_value"):
             array = pa.array(values.astype(object), pa.large_string(), from_pandas=True)
         else:
-            array = pa.array(values, from_pandas=True)
+            numbers = values.to_numpy()
+            is_wide = field.name == "numeric_value" and not pa.types.is_float32(field.type)
+            array = pa.array(shortest(numbers) if is_wide else numbers, from_pandas=True)
         columns.append(_cast(array, field.type))
     return pa.Table.from_arrays(columns, schema=schema)
 

@@ -1,4 +1,4 @@
-"""What `synthesize-events` promises: any MEDS file in, its twin out; each fault mended and told, or refused in a line."""
+"""What `synthesize-events` promises: any MEDS file in, its twin out; faults mended and told, or refused in a line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def synthesized(tmp_path, frame=None, *, schema=SCHEMA, patients=30, seed=0):
 def with_rows(*rows) -> pd.DataFrame:
     """The stays and rows more: (subject_id, time, code, numeric_value)."""
     more = pd.DataFrame([(*row, None) for row in rows], columns=SCHEMA.names)
-    more["time"] = pd.to_datetime(more["time"])
+    more["time"] = pd.to_datetime(more["time"], format="ISO8601")
     return pd.concat([stays(), more.astype({"numeric_value": "float64"})], ignore_index=True)
 
 
@@ -43,10 +43,13 @@ def test_output_has_the_columns_and_types_of_the_input_whatever_they_are(tmp_pat
         ]
     )
     frame = stays().assign(hadm_id=5)
+    frame.loc[frame["code"] == "WEIGHT", "numeric_value"] += 0.6
     frame["time"] = frame["time"].dt.tz_localize("UTC")
     made, said = synthesized(tmp_path, frame, schema=schema)
     assert pq.read_schema(tmp_path / "out.parquet").types == pq.read_schema(tmp_path / "events.parquet").types
     assert made["hadm_id"].isna().all()
+    weight = made.loc[made["code"] == "WEIGHT", "numeric_value"]
+    assert set(weight) <= {60.6 + k for k in range(8)}
     assert any("hadm_id" in line for line in said)
     assert made["time"].min() == pd.Timestamp("2150-01-01", tz="UTC")
 
