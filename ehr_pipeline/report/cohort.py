@@ -99,6 +99,7 @@ def _generator(folder: CohortFolder, name: str) -> GeneratorFacts | None:
         history=model["history"],
         sanity=sanity,
         privacy=model.get("privacy"),
+        audit=read_json(files.audit)["lines"] if files.audit.exists() else (),
         facts={fact: model[fact] for fact in ("device", "duration_s", "n_rows", "n_patients", "left_out")},
     )
 

@@ -99,6 +99,8 @@ class GeneratorFacts:
         Further facts in words or numbers: device, seconds of training, parameters of the network.
     privacy
         What a private fit spent (`PrivacyPlan.record`); None without a budget.
+    audit
+        What an audit with canaries found, in lines; empty where none was run.
     """
 
     name: str
@@ -109,6 +111,7 @@ class GeneratorFacts:
     sanity: Mapping[str, Any] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     privacy: Mapping[str, Any] | None = None
+    audit: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

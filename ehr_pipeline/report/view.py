@@ -51,6 +51,7 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
         "limits": limits(inputs),
         "small_cell": SMALL_CELL,
         "promises": promises(generators),
+        "audits": [(one.title, one.audit) for one in generators if one.audit],
         "unpromised": [one.title for one in generators if one.privacy is None],
         "spent": Table(heads=SPENT_HEADS, rows=spent_rows(inputs.spent)) if inputs.spent else None,
         "release_class": verdicts.RELEASE_CLASS,

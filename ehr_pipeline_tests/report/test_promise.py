@@ -36,3 +36,12 @@ def test_without_a_budget_the_page_says_so():
     report = build_report(examples.inputs(n_generators=1))
     assert "Nothing limits in advance" in report.html
     assert "Spent on these patients" not in report.html
+
+
+def test_an_audit_shows_its_bound_and_the_most_it_could_have_shown_as_text():
+    inputs = examples.inputs(n_generators=1)
+    assert "The audit of" not in build_report(inputs).html
+    lines = ("audit of <b>x</b>: 100 canaries, nothing was found (2.75 is the most this audit could show)",)
+    html = build_report(replace(inputs, generators=(replace(inputs.generators[0], audit=lines),))).html
+    assert f"The audit of {inputs.generators[0].title}" in html
+    assert "2.75 is the most this audit could show" in html and "<b>x</b>" not in html
