@@ -78,7 +78,7 @@ _PEOPLE = f"""
         if(regexp_full_match(year_group, '\\d{{4}} - \\d{{4}}'), year_group,
             ($groups)[1 + (hash(subject_id, 'group', $seed::BIGINT) % len($groups))::INTEGER]) AS year_group,
         coalesce(extract(year FROM first_time + shift), year) AS anchor_year,
-        greatest(0, if(age > {OLDEST}, {SHOWN_AS}, age)) AS anchor_age
+        CASE WHEN age > {OLDEST} THEN {SHOWN_AS} WHEN age < 0 THEN 0 ELSE age END AS anchor_age
     FROM (SELECT *, extract(year FROM first_time) - extract(year FROM birth) AS age FROM shifted)"""
 
 # After death nothing begins; what is charted late belongs to what there was.

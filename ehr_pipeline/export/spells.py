@@ -50,33 +50,31 @@ def _spells_sql(events: str, group: str, first_id: int) -> str:
         WITH placed AS (
             SELECT *, last_value(if(role IN ('opens', 'closes'), role, NULL) IGNORE NULLS) OVER w AS state,
                 last_value(if(role = 'closes', time, NULL) IGNORE NULLS) OVER w AS closed_at,
-                last_value(if(role IN ('opens', 'needs'), time, NULL) IGNORE NULLS) OVER w AS seen_at,
-                min(if(role = 'opens', time, NULL)) OVER (
-                    {before} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS opens_at,
-                first_value(if(role IN ('opens', 'closes'), role, NULL) IGNORE NULLS) OVER (
-                    {before} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS next_state
-            FROM {events} WHERE role NOT IN ('follows', 'near') WINDOW w AS ({before})
+                min(if(role = 'opens', time, NULL)) OVER later AS opens_at,
+                first_value(if(role IN ('opens', 'closes'), role, NULL) IGNORE NULLS) OVER later AS next_state
+            FROM {events} WHERE role NOT IN ('follows', 'near')
+            WINDOW w AS ({before}), later AS ({before} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
         ), chain AS (
             SELECT * FROM placed
-            WHERE role IN ('opens', 'closes') OR (role = 'continues' AND time <= seen_at + {NEAR})
-                OR (role = 'needs' AND (state IS NOT DISTINCT FROM 'opens'
-                    OR (coalesce(closed_at + {NEAR} < time, TRUE) AND coalesce(time + {NEAR} < opens_at, TRUE))))
+            WHERE role <> 'needs' OR state IS NOT DISTINCT FROM 'opens'
+                OR (coalesce(closed_at + {NEAR} < time, TRUE) AND coalesce(time + {NEAR} < opens_at, TRUE))
         ), begun AS (
-            SELECT *, last_value(if(role = 'continues', NULL, role) IGNORE NULLS) OVER (
-                {before} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS earlier,
-                time > lag(time) OVER ({before}) + {QUIET}
-                    AND NOT coalesce(state = 'opens' AND next_state = 'closes', FALSE) AS is_late
+            SELECT *, last_value(if(role = 'continues', NULL, role) IGNORE NULLS) OVER earlier AS previous,
+                last_value(if(role = 'continues', NULL, time) IGNORE NULLS) OVER earlier AS previous_time,
+                coalesce(state = 'opens' AND next_state = 'closes', FALSE) AS is_sure
             FROM chain
+            WINDOW earlier AS ({before} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
         ), numbered AS (
-            SELECT *, count(*) FILTER (role = 'opens' OR (role = 'needs'
-                AND (coalesce(earlier, 'closes') = 'closes' OR coalesce(is_late, FALSE)))) OVER ({before}) AS spell
+            SELECT *, count(*) FILTER (role = 'opens' OR (role = 'needs' AND (coalesce(previous, 'closes') = 'closes'
+                OR (time > previous_time + {QUIET} AND NOT is_sure)))) OVER ({before}) AS spell
             FROM begun
         ), summed AS (
-            SELECT {group}, min(time) AS start, min(time) FILTER (role = 'closes') AS closed,
-                max(time) AS last_seen,
+            SELECT {group}, min(time) AS start, min(time) FILTER (role = 'closes') AS closed, max(time) AS last_seen,
                 arg_min(struct_pack(code, text_value), event) FILTER (role = 'opens') AS opening,
                 arg_min(code, (time, event)) FILTER (role = 'closes') AS closing
-            FROM numbered WHERE spell > 0 GROUP BY {group}, spell
+            FROM numbered
+            WHERE spell > 0 AND (role <> 'continues' OR time <= previous_time + {NEAR})
+            GROUP BY {group}, spell
         )
         SELECT {first_id} - 1 + row_number() OVER (ORDER BY {group}, start, closed) AS id, {group}, start,
             least(coalesce(closed, last_seen), lead(start) OVER (PARTITION BY {group} ORDER BY start, closed)) AS stop,

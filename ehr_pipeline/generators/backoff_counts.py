@@ -94,6 +94,12 @@ class CountTable:
         cell = np.clip(np.searchsorted(self.below, point, side="right") - 1, first, end - 1)
         return np.where(self.contexts[row] == context, self.outcomes[cell], OTHER)
 
+    def knows(self, context: np.ndarray, outcome: np.ndarray) -> np.ndarray:
+        """Which observations lie in a cell of their own: int64 and int64 of shape (n,) to bool of shape (n,)."""
+        width = 2 + int(max(outcome.max(initial=0), self.outcomes.max(initial=0)))
+        cells = np.repeat(self.contexts, np.diff(self.starts)) * width + self.outcomes + 1
+        return np.isin(context * width + outcome + 1, cells)
+
     def state(self) -> dict[str, np.ndarray]:
         """What safetensors hold of it."""
         return dict(vars(self))

@@ -10,10 +10,10 @@ step of gap g after code a counts 1 / G_a(g), where G_a(g) is the chance to be w
 (Kaplan-Meier of the censoring; Aalen and Johansen 1978 for the steps as competing ends). What mass is left after each
 code means "longer than anyone was watched": the timeline ends there. It ends too where a drawn gap passes the window.
 
-Kept out: codes, cells and texts of fewer than `MINIMUM_PATIENTS` patients; rare steps are drawn from all steps. What it
-cannot know: how one patient differs from another, and anything older than the event before.
+Kept out: codes, cells and texts of fewer than `MINIMUM_PATIENTS` patients; rare steps are drawn from all rare steps.
+What it cannot know: how one patient differs from another, and anything older than the event before.
 
-Memory: about 200 bytes per event in the fit, 60 per drawn event.
+Memory: about 300 bytes per event in the fit, 60 per drawn event.
 """
 
 from __future__ import annotations
@@ -192,11 +192,11 @@ class TimelineMarkov(TimelineGenerator):
         return patient[order], minute[order], code[order]
 
     def _step(self, code: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """What comes next, and whether it is drawn from all steps since those after `code` are rare."""
-        finest, coarsest = self.next_code.tables
-        step = finest.draw(code, rng)
+        """What comes next, and whether it is drawn from the rare steps of all codes."""
+        by_code, pooled = self.next_code.tables
+        step = by_code.draw(code, rng)
         is_fallback = step == OTHER
-        step[is_fallback] = coarsest.draw(np.zeros(is_fallback.sum(), dtype=np.int64), rng)
+        step[is_fallback] = pooled.draw(np.zeros(is_fallback.sum(), dtype=np.int64), rng)
         return step, is_fallback
 
     def _gap(self, code: np.ndarray, after: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -255,10 +255,12 @@ def _count(steps: Steps, n_codes: int, n_levels: int) -> tuple[NumberCodec, Back
     weight = steps.weights(level, n_codes)
     counted = {"minimum_patients": MINIMUM_PATIENTS}
     step = np.where(steps.is_end, 2 * n_codes, 2 * steps.after + (steps.gap == 0))
-    within = np.where(steps.is_end, 0.0, weight)  # rare steps are never drawn as an end
-    overall = CountTable.of(np.zeros_like(step), step, within, steps.patient, has_other=False, **counted)
     by_code = CountTable.of(steps.before, step, weight, steps.patient, has_other=True, **counted)
+    # Counting the rare steps alone, each code keeps its number of arrivals, and so do ends.
+    rare = ~by_code.knows(steps.before, step)
+    no_context = np.zeros(rare.sum(), dtype=np.int64)
+    pooled = CountTable.of(no_context, step[rare], weight[rare], steps.patient[rare], has_other=False, **counted)
     before, after, patient = steps.before[is_later], steps.after[is_later], steps.patient[is_later]
     contexts = [before * n_codes + after, before, np.zeros_like(before)]
     next_gap = Backoff.of(contexts, level[is_later] - 1, patient, weight=weight[is_later], **counted)
-    return gaps, Backoff(tables=(by_code, overall)), next_gap
+    return gaps, Backoff(tables=(by_code, pooled)), next_gap

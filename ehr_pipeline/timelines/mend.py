@@ -3,7 +3,7 @@
 What belongs here: one function per fault, over arrays. What does not: files (`files.py`), clocks (`cohort.py`).
 Nothing of the input is changed; a note says how many rows were left out or set right, never which.
 
-Memory: about 100 bytes per event.
+Memory: about 150 bytes per event.
 """
 
 from __future__ import annotations

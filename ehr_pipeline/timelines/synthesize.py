@@ -66,7 +66,7 @@ class EventsMade:
 def synthesize_events(request: EventsRequest, progress: Progress = silent, say: Say = lambda line: None) -> EventsMade:
     """Learn timelines and write synthetic ones, in the columns and types of the input; what was mended is said.
 
-    Memory holds the real events (about 100 bytes each while they are read) and what the generator does, then the
+    Memory holds the real events (about 150 bytes each while they are read) and what the generator does, then the
     synthetic events of `CHUNK_PATIENTS` patients.
 
     Raises

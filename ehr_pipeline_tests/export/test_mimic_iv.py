@@ -193,7 +193,7 @@ def test_no_order_of_events_makes_an_impossible_record(tmp_path, known):
     hours = st.integers(0, 24 * 40)
 
     @given(st.lists(st.tuples(st.integers(1, 3), hours, st.sampled_from(CODES)), min_size=1, max_size=40))
-    @settings(max_examples=12, deadline=None)
+    @settings(max_examples=6, deadline=None)
     def holds(drawn):
         events = [(s, f"2000-{1 + h // 480:02}-{1 + h % 480 // 24:02} {h % 24:02}:15", code, 1.0) for s, h, code in drawn]
         export_mimic_iv([write_stream(tmp_path / "s.parquet", events)], known, tmp_path / "out")

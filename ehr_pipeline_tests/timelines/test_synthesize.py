@@ -198,3 +198,39 @@ def test_an_unknown_generator_is_refused_with_those_that_there_are(tmp_path):
     request = EventsRequest(events=tmp_path, out=tmp_path / "out.parquet", generator="tabular_vae")
     with pytest.raises(OptionError, match="timeline_markov"):
         synthesize_events(request)
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        {"time": pa.date32(), "numeric_value": pa.decimal128(10, 2)},
+        {"time": pa.timestamp("s"), "numeric_value": pa.int64(), "subject_id": pa.uint64()},
+        {"text_value": pa.null(), "code": pa.large_string(), "subject_id": pa.float64()},
+    ],
+)
+def test_other_types_of_number_time_and_text_are_read_and_written(tmp_path, types):
+    schema = pa.schema([(field.name, types.get(field.name, field.type)) for field in SCHEMA])
+    frame = stays()
+    columns = [
+        pa.nulls(len(frame))
+        if pa.types.is_null(kind)
+        else pa.array(frame[name], from_pandas=True).cast(kind, safe=False)
+        for name, kind in zip(schema.names, schema.types, strict=True)
+    ]
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), tmp_path / "events.parquet")
+    made, _ = synthesized(tmp_path)
+    assert pq.read_schema(tmp_path / "out.parquet").types == pq.read_schema(tmp_path / "events.parquet").types
+    assert len(made)
+
+
+def test_a_file_without_texts_is_a_file_of_events(tmp_path):
+    schema = SCHEMA.remove(4)
+    made, said = synthesized(tmp_path, stays().drop(columns="text_value"), schema=schema)
+    assert list(made.columns) == schema.names
+    assert said == []
+
+
+def test_times_at_the_ends_of_the_calendar_do_not_break_it(tmp_path):
+    made, said = synthesized(tmp_path, with_rows((1000, "1700-01-01", "HR", 80), (1001, "9999-01-01", "HR", 80)))
+    assert any("later than" in line for line in said)
+    assert made["time"].dropna().dt.year.between(1999, 2151).all()
