@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "ehr_pipeline"
 STAGES = (
     "ingest", "cohort", "prepare", "generators", "sanity", "evaluate", "report", "mimic",
-    "clinical", "simulate", "tables", "privacy", "release",
+    "clinical", "simulate", "tables", "privacy", "release", "export",
 )  # fmt: skip
 SOURCES = sorted(LIBRARY.rglob("*.py"))
 PURE = [path for path in SOURCES if path.relative_to(LIBRARY).parts[0] not in ("defs", "definitions.py", "cli.py")]

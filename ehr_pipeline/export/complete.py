@@ -50,7 +50,9 @@ def _insert_sql(table: Table) -> str:
     required = [f"{column.name} IS NOT NULL" for column in table.columns if column.not_null or column.name in table.key]
     kept = f" QUALIFY {entry['keep']}" if "keep" in entry else ""
     select = f"SELECT {chosen} FROM ({_mapped_sql(table)}) AS made {entry.get('also', '')}{kept}"
-    return f"INSERT INTO {table.short_name} ({', '.join(filled)}) SELECT * FROM ({select}) WHERE {' AND '.join(required)}"
+    return (
+        f"INSERT INTO {table.short_name} ({', '.join(filled)}) SELECT * FROM ({select}) WHERE {' AND '.join(required)}"
+    )
 
 
 def _mapped_sql(table: Table) -> str:
@@ -59,9 +61,9 @@ def _mapped_sql(table: Table) -> str:
     shortest = ", ".join(f"CAST(CAST(CAST({name} AS FLOAT) AS VARCHAR) AS DOUBLE) AS {name}" for name in doubles)
     replaced = f" REPLACE ({shortest})" if shortest else ""
     sql = tables_sql("events", cast="TRY_CAST")[table.name]
-    if table.name == "mimiciv_hosp.microbiologyevents":
+    if table.name == "mimiciv_hosp.microbiologyevents":  # mapped is the day; the hour of the event is needed too
         sql = sql.replace("SELECT ", "SELECT time AS moment, ", 1)
-    if table.name == "mimiciv_hosp.prescriptions":
+    if table.name == "mimiciv_hosp.prescriptions":  # each finds an order of its own
         place = "row_number() OVER (PARTITION BY hadm_id, starttime, drug ORDER BY drug_type, dose_val_rx) AS place"
         return f"SELECT *{replaced}, {place} FROM ({sql})"
     return f"SELECT *{replaced} FROM ({sql})"

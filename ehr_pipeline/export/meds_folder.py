@@ -69,9 +69,11 @@ def export_meds(events: Sequence[Path], dictionaries: Path, folder: Path, *, nam
     storage.private_folder(metadata)
     with (
         storage.scratch_folder(folder / ".spill") as spill,
-        open_to_build(spill / "events.duckdb", spill / "spill") as con,
+        open_to_build(spill / "events.duckdb", spill / "spill", "the event stream") as con,
     ):
-        con.execute(f"CREATE TABLE events AS SELECT row_number() OVER () AS event, * FROM {stream_relation(con, events)}")
+        con.execute(
+            f"CREATE TABLE events AS SELECT row_number() OVER () AS event, * FROM {stream_relation(con, events)}"
+        )
         con.execute(f"ATTACH {sql_text(dictionaries)} AS source (READ_ONLY)")
         _write_data(con, data / "0.parquet")
         pq.write_table(

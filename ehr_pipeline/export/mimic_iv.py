@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from ehr_pipeline import storage
 from ehr_pipeline.errors import SourceError
 from ehr_pipeline.export.complete import empty_columns, fill_tables
@@ -65,46 +63,34 @@ def export_mimic_iv(
     """
     told = _teller(progress or silent)
     with storage.atomic_folder(out) as folder, storage.scratch_folder(folder / ".spill") as spill:
-        with open_to_build(folder / DATABASE, spill) as con:
-            made = _build(con, events, dictionaries, out, seed, told)
+        with open_to_build(folder / DATABASE, spill, "the event stream") as con:
+            stream = stream_relation(con, events)
+            order = create_database(con, dictionaries)
+            told("admissions and stays")
+            left_out = place(con, stream, seed)
+            told("tables")
+            n_rows = fill_tables(con, order)
+            if not n_rows["mimiciv_hosp.patients"]:
+                raise SourceError("the event stream holds no patient; generate some first")
             told("files")
-            write_files(con, folder, made.n_rows)
+            write_files(con, folder, n_rows)
             told("done")
         content = {
-            "rows": made.n_rows,
-            "events_left_out": made.left_out,
+            "rows": n_rows,
+            "events_left_out": left_out,
             "columns_left_empty": {name: list(columns) for name, columns in empty_columns().items()},
         }
         storage.write_json(folder / SUMMARY, content)
-    return made
-
-
-def _build(
-    con: duckdb.DuckDBPyConnection,
-    events: Sequence[Path],
-    dictionaries: Path,
-    out: Path,
-    seed: int,
-    told: Callable[[str], None],
-) -> MimicExport:
-    stream = stream_relation(con, events)
-    order = create_database(con, dictionaries)
-    told("admissions and stays")
-    left_out = place(con, stream, seed)
-    told("tables")
-    n_rows = fill_tables(con, order)
-    if not n_rows["mimiciv_hosp.patients"]:
-        raise SourceError("the event stream holds no patient; generate some first")
     return MimicExport(out, n_rows, left_out)
 
 
 def _teller(progress: Progress) -> Callable[[str], None]:
-    """Report the steps that lie behind, by name."""
+    """Report each step by name as it begins, and how many lie behind."""
     begin, names = time.monotonic(), []
 
     def tell(name: str) -> None:
-        names.append(name)
         elapsed_s = time.monotonic() - begin
-        progress(Step(task="export", done=len(names) - 1, total=3, unit="steps", elapsed_s=elapsed_s))
+        progress(Step(task=f"export, {name}", done=len(names), total=3, unit="steps", elapsed_s=elapsed_s))
+        names.append(name)
 
     return tell

@@ -39,9 +39,7 @@ def place(con: duckdb.DuckDBPyConnection, stream: str, seed: int) -> dict[str, i
     create_spells(con, "admission", f"({in_hospital} AND time IS NOT NULL)", "subject_id", FIRST_ADMISSION)
     con.execute(_HOSPITAL)
     in_icu = "SELECT event, id AS hadm_id, time, code, text_value, icu AS role FROM moved JOIN admission_member"
-    create_spells(
-        con, "icu", f"({in_icu} USING (event) WHERE icu <> '' AND id IS NOT NULL)", "hadm_id", FIRST_ICU_STAY
-    )
+    create_spells(con, "icu", f"({in_icu} USING (event) WHERE icu <> '' AND id IS NOT NULL)", "hadm_id", FIRST_ICU_STAY)
     in_ed = "SELECT event, subject_id, time, code, text_value, ed AS role FROM moved WHERE ed <> ''"
     create_spells(con, "ed", f"({in_ed})", "subject_id", FIRST_ED_STAY)
     con.execute(f"CREATE TEMP TABLE events AS {' UNION ALL '.join(_PARTS)}")

@@ -131,21 +131,16 @@ class StaticFacts:
             values = table[str(k)]
             values = values[values.notna()]
             n = len(values)
-            code = values.astype(object) if column.form == "code" else np.full(n, column.name, dtype=object)
+            code = values.to_numpy(dtype=object) if column.form == "code" else np.full(n, column.name, dtype=object)
             number = values.to_numpy(dtype=np.float64) if column.form == "number" else np.full(n, np.nan)
-            text = values.astype(object) if column.form == "text" else np.full(n, None, dtype=object)
+            text = values.to_numpy(dtype=object) if column.form == "text" else np.full(n, None, dtype=object)
             patient, time = values.index.to_numpy(), np.full(n, np.datetime64("NaT"), dtype="datetime64[us]")
             if column.name == BIRTH:
                 age = (number * YEAR_MINUTES).astype("timedelta64[m]")
                 time, number = origin[patient] - age, np.full(n, np.nan)
-            parts.append(
-                events_frame(patient + 1, time, pd.Categorical(code), number, pd.Categorical(text)).astype(
-                    {"code": object, "text_value": object}
-                )
-            )
-        if not parts:
-            parts = [events_frame([], [], pd.Categorical([]), [], pd.Categorical([]))]
-        return pd.concat(parts, ignore_index=True)
+            parts.append(events_frame(patient + 1, time, code, number, text))
+        nobody = np.empty(0, dtype=object)
+        return pd.concat([events_frame([], [], nobody, [], nobody), *parts], ignore_index=True)
 
     def state(self) -> list[dict[str, Any]]:
         """The columns as JSON."""

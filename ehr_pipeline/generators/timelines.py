@@ -197,9 +197,13 @@ def shortest(values: np.ndarray) -> np.ndarray:
 
 
 def events_frame(
-    subject_id: np.ndarray, time: np.ndarray, code: pd.Categorical, value: np.ndarray, text: pd.Categorical
+    subject_id: np.ndarray,
+    time: np.ndarray,
+    code: pd.Categorical | np.ndarray,
+    value: np.ndarray,
+    text: pd.Categorical | np.ndarray,
 ) -> pd.DataFrame:
-    """Columns of equal length as events, in the dtypes of the module; they are sorted already."""
+    """Columns of equal length as events, as they are; in the dtypes of the module if code and text are categories."""
     return pd.DataFrame(
         {
             "subject_id": np.asarray(subject_id, dtype=np.int64),

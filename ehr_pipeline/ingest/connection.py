@@ -18,17 +18,17 @@ from ehr_pipeline.writing import own_prefix
 
 
 @contextlib.contextmanager
-def open_to_build(database: Path, spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_to_build(database: Path, spill: Path, what: str = "the new warehouse") -> Iterator[duckdb.DuckDBPyConnection]:
     """A new database at `database`; what doesn't fit in half of the memory is spilled to `spill`.
 
-    An error of DuckDB's inside the block becomes one of ours, without its words.
+    An error of DuckDB's inside the block becomes one of ours that names `what`, without its words.
     """
     con = duckdb.connect(database, config=_settings(spill))
     try:
         yield con
         con.execute("CHECKPOINT")  # here, where a full disk can still be told, and not while closing
     except duckdb.Error as error:
-        raise plain_error(error, "the new warehouse") from None
+        raise plain_error(error, what) from None
     finally:
         con.close()
 

@@ -98,7 +98,7 @@ def read_raw(path: Path) -> RawEvents:
         try:
             for batch in _batches(file, own):
                 pieces.add(batch, file)
-        except (pa.ArrowInvalid, OSError):
+        except (pa.ArrowException, OSError):
             raise SourceError(f"{file} cannot be read to its end as Parquet; write it again") from None
     return pieces.events(schema)
 
@@ -106,11 +106,12 @@ def read_raw(path: Path) -> RawEvents:
 def _schema(file: Path) -> pa.Schema:
     try:
         schema = pq.read_schema(file)
-    except (pa.ArrowInvalid, OSError):
+        names = schema.names
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         raise SourceError(f"{file} is no Parquet file; write it again") from None
-    if absent := [name for name in NEEDED if name not in schema.names]:
+    if absent := [name for name in NEEDED if name not in names]:
         raise SourceError(f"{file} lacks the column {', '.join(absent)}; MEDS events have {', '.join(NEEDED)}")
-    if len(set(schema.names)) < len(schema.names):
+    if len(set(names)) < len(names):
         raise SourceError(f"{file} has two columns of one name; rename one")
     for name, allowed, wanted in (
         ("subject_id", _is_number, "whole numbers"),
@@ -119,7 +120,7 @@ def _schema(file: Path) -> pa.Schema:
         ("numeric_value", _is_number, "numbers"),
         ("text_value", _is_text, "text"),
     ):
-        if name in schema.names and not (allowed(schema.field(name).type) or pa.types.is_null(schema.field(name).type)):
+        if name in names and not (allowed(schema.field(name).type) or pa.types.is_null(schema.field(name).type)):
             raise SourceError(f"column {name} of {file} holds {schema.field(name).type}; MEDS wants {wanted}")
     return schema
 

@@ -17,6 +17,9 @@ from ehr_pipeline.errors import SourceError
 from ehr_pipeline.generators.timelines import BIRTH
 from ehr_pipeline.timelines.files import LONGEST_TEXT, NO_TIME, RawEvents
 
+YEARS = tuple(np.array(["0001-01-01", "10000-01-01"], dtype="datetime64[us]").astype(np.int64).tolist())
+"""Times that can be: two of them differ by what 64 bits hold."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Events:
@@ -72,6 +75,9 @@ def mended(raw: RawEvents, path_name: str) -> Events:
     events = events.noted(raw.n_long_texts, f"texts are longer than {LONGEST_TEXT} characters: not learned")
     has_code = events.code >= 0
     events = events.keep(has_code).noted(int((~has_code).sum()), "events have no code: left out")
+    in_years = (events.time == NO_TIME) | ((events.time >= YEARS[0]) & (events.time < YEARS[1]))
+    n_odd = int((~in_years).sum())
+    events = events.keep(in_years).noted(n_odd, "events have a time outside the years 1 to 9999: left out")
     events = _one_birth(_without_doubles(_sorted(events)))
     if not len(events.code):
         raise SourceError(f"{path_name} holds no event that names a patient and a code")

@@ -9,10 +9,14 @@ from ehr_pipeline.export.spells import create_spells
 def spells(*events):
     """Spells of one patient, as (start, stop) in hours, and the spell of each event, counted from 1."""
     con = duckdb.connect()
-    con.execute("CREATE TABLE events (event INTEGER, patient INTEGER, time TIMESTAMP, code VARCHAR, text_value VARCHAR, role VARCHAR)")
+    con.execute(
+        "CREATE TABLE events "
+        "(event INTEGER, patient INTEGER, time TIMESTAMP, code VARCHAR, text_value VARCHAR, role VARCHAR)"
+    )
     for place, (hour, role) in enumerate(events):
         con.execute(
-            "INSERT INTO events VALUES (?, 1, TIMESTAMP '2000-01-01' + to_hours(?), ?, NULL, ?)", [place, hour, role, role]
+            "INSERT INTO events VALUES (?, 1, TIMESTAMP '2000-01-01' + to_hours(?), ?, NULL, ?)",
+            [place, hour, role, role],
         )
     create_spells(con, "spell", "events", "patient", 1)
     hours = "date_diff('hour', TIMESTAMP '2000-01-01', {})"
@@ -35,8 +39,16 @@ def spells(*events):
         ([(1, "opens"), (500, "needs"), (501, "closes")], [(1, 501)], {1: 1}),  # quiet for weeks, and said so
         ([(1, "opens"), (9, "continues"), (90, "continues")], [(1, 9)], {1: 1, 2: None}),
         ([(5, "continues"), (9, "follows"), (9, "near")], [], {0: None, 1: None, 2: None}),
-        ([(1, "opens"), (9, "closes"), (12, "follows"), (12, "continues"), (60, "near")], [(1, 9)], {2: 1, 3: None, 4: None}),
-        ([(1, "needs"), (200, "needs"), (201, "continues"), (220, "opens"), (230, "closes")], [(1, 1), (220, 230)], {0: 1, 1: 2, 2: None}),
+        (
+            [(1, "opens"), (9, "closes"), (12, "follows"), (12, "continues"), (60, "near")],
+            [(1, 9)],
+            {2: 1, 3: None, 4: None},
+        ),
+        (
+            [(1, "needs"), (200, "needs"), (201, "continues"), (220, "opens"), (230, "closes")],
+            [(1, 1), (220, 230)],
+            {0: 1, 1: 2, 2: None},
+        ),
         ([(7, "closes"), (7, "needs"), (7, "opens")], [(7, 7)], {1: 1}),  # one moment: in, there, out
     ],
 )

@@ -205,7 +205,7 @@ def test_an_unknown_generator_is_refused_with_those_that_there_are(tmp_path):
     [
         {"time": pa.date32(), "numeric_value": pa.decimal128(10, 2)},
         {"time": pa.timestamp("s"), "numeric_value": pa.int64(), "subject_id": pa.uint64()},
-        {"text_value": pa.null(), "code": pa.large_string(), "subject_id": pa.float64()},
+        {"text_value": pa.null(), "numeric_value": pa.null(), "code": pa.large_string(), "subject_id": pa.float64()},
     ],
 )
 def test_other_types_of_number_time_and_text_are_read_and_written(tmp_path, types):
