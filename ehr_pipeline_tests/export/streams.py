@@ -31,7 +31,7 @@ def write_stream(path: Path, events: list[Event]) -> Path:
 def strip_identifiers(events: Path, target: Path, where: str = "TRUE", name: str = "*.parquet") -> Path:
     """Write the stream in the folder `events` as a generator would: new subjects, no admissions, no stays."""
     columns = "CAST(subject_id * 7 + 13 AS BIGINT) AS subject_id, time, code, numeric_value, text_value"
-    duckdb.sql(
+    duckdb.connect().sql(
         f"COPY (SELECT {columns} FROM read_parquet('{events}/{name}') WHERE {where} "
         f"ORDER BY subject_id, time NULLS FIRST) TO '{target}' (FORMAT parquet)"
     )

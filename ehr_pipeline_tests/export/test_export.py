@@ -55,7 +55,7 @@ def test_meds_is_valid_and_reads_back_as_the_same_events(data, tmp_path):
     columns = "subject_id, time, code, numeric_value, text_value"
     for a, b in ((before, f"{tmp_path}/out/data/*.parquet"), (f"{tmp_path}/out/data/*.parquet", before)):
         lost = f"SELECT count(*) FROM (SELECT {columns} FROM '{a}' EXCEPT ALL SELECT {columns} FROM '{b}')"
-        assert duckdb.sql(lost).fetchall() == [(0,)]
+        assert duckdb.connect().sql(lost).fetchall() == [(0,)]
     order = table.select(["subject_id", "time"]).to_pandas()
     assert order.equals(order.sort_values(["subject_id", "time"], na_position="first", kind="stable"))
 

@@ -188,7 +188,7 @@ def test_keys_are_declared_and_enforced(tmp_path, known):
             con.execute("INSERT INTO patients SELECT * FROM patients")
         assert con.execute("SELECT count(*) FROM mimiciv_hosp.d_icd_diagnoses").fetchall() == [(1,)]
     for folder, suffix in (("hosp", "csv.gz"), ("parquet/hosp", "parquet")):
-        ((n_rows,),) = duckdb.sql(f"SELECT count(*) FROM '{out}/{folder}/labevents.{suffix}'").fetchall()
+        ((n_rows,),) = duckdb.connect().sql(f"SELECT count(*) FROM '{out}/{folder}/labevents.{suffix}'").fetchall()
         assert n_rows == 2
     assert not [path for path in out.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
 
@@ -257,7 +257,7 @@ def test_a_stream_that_is_none_is_refused_and_nothing_is_lost(tmp_path, known):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(SourceError, match=r"bad\.parquet"):
         export_mimic_iv([tmp_path / "bad.parquet"], known, out)
-    duckdb.sql(f"COPY (SELECT 1 AS subject_id, 'A' AS code) TO '{tmp_path}/short.parquet' (FORMAT parquet)")
+    duckdb.connect().sql(f"COPY (SELECT 1 AS subject_id, 'A' AS code) TO '{tmp_path}/short.parquet' (FORMAT parquet)")
     with pytest.raises(SourceError, match="lacks the column time"):
         export_mimic_iv([tmp_path / "short.parquet"], known, out)
     with pytest.raises(SourceError, match="no patient"):
