@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from ehr_pipeline import cli_audit, cli_events, cli_export, cli_ledger, cli_release
+from ehr_pipeline import cli_audit, cli_events, cli_export, cli_ledger, cli_release, cli_review
 from ehr_pipeline.cli_options import (
     Balances,
     CohortFolders,
@@ -24,6 +24,7 @@ from ehr_pipeline.cli_options import (
     Data,
     Delta,
     Epsilon,
+    MappingName,
     Seed,
     Source,
     Universe,
@@ -47,6 +48,7 @@ app.add_typer(cli_release.app)
 app.add_typer(cli_audit.app)
 app.add_typer(cli_events.app)
 app.add_typer(cli_export.app)
+app.add_typer(cli_review.app)
 
 
 @app.callback()
@@ -59,8 +61,9 @@ def _debug(debug: Annotated[bool, typer.Option("--debug", help="show the traceba
 def run(
     source: Annotated[
         list[str] | None,
-        typer.Option("--source", help="MIMIC-IV folder, or simulated; repeat for more (default: as before)"),
+        typer.Option("--source", help="MIMIC-IV or MEDS folder, or simulated; repeat for more (default: as before)"),
     ] = None,
+    mapping: MappingName = None,
     cohort: Cohorts = None,
     generator: Annotated[
         list[str] | None, typer.Option("--generator", help="repeat for more (default: see generators)")
@@ -80,6 +83,7 @@ def run(
     request = RunRequest(
         data=DataFolder.find(data),
         sources=tuple(source or ()),
+        mapping=mapping,
         cohorts=tuple(cohort or ()),
         generators=tuple(generator or ()),
         cohort_folders=tuple(cohorts or ()),
@@ -114,16 +118,17 @@ def simulate(
 
 
 @app.command()
-def ingest(source: Source, data: Data = None) -> None:
-    """Read MIMIC-IV tables into warehouse and events."""
+def ingest(source: Source, mapping: MappingName = None, data: Data = None) -> None:
+    """Read MIMIC-IV tables, MEDS events or files with a mapping into warehouse and events."""
     from ehr_pipeline.ingest import ingest as ingest_sources
 
     folder = DataFolder.find(data)
     with shown() as progress:
-        summary = ingest_sources([Path(path) for path in source], folder, progress)
+        summary = ingest_sources([Path(path) for path in source], folder, progress, mapping)
     for note in summary.notes:
         _say(note)
     print(summary)
+    print(f"events     {folder.events}")
 
 
 @app.command(name="what-if")

@@ -13,7 +13,13 @@ import typer
 Data = Annotated[
     Path | None, typer.Option("--data", help="data folder (default: EHR_PIPELINE_DATA, else data/)", show_default=False)
 ]
-Source = Annotated[list[str], typer.Option("--source", help="MIMIC-IV folder; repeat it for one that lies apart (ED)")]
+Source = Annotated[
+    list[str], typer.Option("--source", help="MIMIC-IV folder (repeat it for one that lies apart), or MEDS folder")
+]
+MappingName = Annotated[
+    str | None,
+    typer.Option("--mapping", help="file, or name of one that ships, for a source of another layout: docs/sources.md"),
+]
 Cohorts = Annotated[list[str] | None, typer.Option("--cohort", help="cohort; repeat for more (default: all)")]
 CohortFolders = Annotated[list[Path] | None, typer.Option("--cohorts", help="folder with your own cohort files")]
 Conditions = Annotated[

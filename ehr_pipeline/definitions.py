@@ -13,14 +13,14 @@ from ehr_pipeline.defs.console import PLAIN, plain_console
 from ehr_pipeline.defs.evaluate import scores_asset
 from ehr_pipeline.defs.ingest import raw_assets
 from ehr_pipeline.defs.partitions import cohort_partitions
-from ehr_pipeline.defs.prepare import prepared_assets
+from ehr_pipeline.defs.prepare import prepared_assets, timelines_asset
 from ehr_pipeline.defs.release import release_asset
 from ehr_pipeline.defs.report import report_asset
 from ehr_pipeline.defs.resources import PipelineData
 from ehr_pipeline.defs.sample import synthetic_asset
 from ehr_pipeline.defs.train import model_asset
 from ehr_pipeline.defs.what_if import what_if_job
-from ehr_pipeline.generators.registry import GENERATORS, default_generators
+from ehr_pipeline.generators.registry import GENERATORS, TIMELINE_GENERATORS, default_generators
 from ehr_pipeline.storage import DataFolder
 
 
@@ -36,11 +36,12 @@ def build_defs(*, pipeline: PipelineData | None = None) -> dg.Definitions:
     pipeline = pipeline or PipelineData(cohort_folders=own)
     cohorts = load_definitions([Path(folder) for folder in pipeline.cohort_folders])
     partitions = cohort_partitions(cohorts)
-    generators = list(GENERATORS)
+    generators = [*GENERATORS, *TIMELINE_GENERATORS]
     assets = [
         raw_assets(),
         cohort_assets(partitions),
         prepared_assets(partitions),
+        timelines_asset(partitions),
         *(model_asset(generator, partitions) for generator in generators),
         *(synthetic_asset(generator, partitions) for generator in generators),
         *(scores_asset(generator, partitions) for generator in generators),

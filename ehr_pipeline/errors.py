@@ -7,7 +7,8 @@ carries a patient's value.
     ├── InputError            exit 2   the user's input is wrong and the message says how to mend it
     │   ├── SourceError                a source folder, file, column or row
     │   ├── DefinitionError            a cohort's YAML, a schema file, a generator's config
-    │   └── OptionError                a command-line option or argument
+    │   ├── OptionError                a command-line option or argument
+    │   └── ReviewRefused              a file of reviewers' verdicts; it knows every fault
     ├── CheckFailed           exit 1   a check or a gate refused
     │   ├── RejectionCapReached        too few drawn records pass the HARD rules
     │   ├── ReleaseRefused             the release gate said no; it knows every reason
@@ -48,6 +49,20 @@ class DefinitionError(InputError):
 
 class OptionError(InputError):
     """A command-line option has a value that cannot be used."""
+
+
+class ReviewRefused(InputError):
+    """A file of reviewers' verdicts does not say valid verdicts.
+
+    Parameters
+    ----------
+    reasons
+        Each one line that says what is wrong, and where.
+    """
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = tuple(str(EhrPipelineError(reason)) for reason in reasons)
 
 
 class CheckFailed(EhrPipelineError):

@@ -119,6 +119,26 @@ class GeneratorFolder:
         """What an audit with canaries found of the generator's privacy."""
         return self.root / "audit.json"
 
+    @property
+    def analyses(self) -> Path:
+        """What the analyses of `mimic/analyses` find in the synthetic events, written as MIMIC-IV."""
+        return self.root / "analyses.json"
+
+    @property
+    def analyses_scratch(self) -> Path:
+        """Folder of the database that the analyses run on; gone afterwards."""
+        return self.root / f"{TEMPORARY_PREFIX}analyses"
+
+    @property
+    def reviews(self) -> Path:
+        """What reviewers said of single synthetic patients."""
+        return self.root / "reviews.json"
+
+    @property
+    def reviews_lock(self) -> Path:
+        """File that the one command storing a review holds locked."""
+        return self.root / ".reviews.lock"
+
     def what_if(self, name: str) -> WhatIfFiles:
         """Files of one what-if cohort; the ordinary synthetic table stands apart from them."""
         return WhatIfFiles(self.root / "what_if" / f"{check_name(name, 'what-if cohort')}.parquet")
@@ -137,8 +157,13 @@ class CohortFolder:
 
     @property
     def events(self) -> Path:
-        """Events of the members inside their window, as they stand in the stream."""
+        """Events of the members inside their window and their births, as they stand in the stream."""
         return self.root / "events.parquet"
+
+    @property
+    def stay_events(self) -> Path:
+        """What frames the members' stays outside of their window: admission, discharge, death, what was coded."""
+        return self.root / "stay_events.parquet"
 
     @property
     def table(self) -> Path:
@@ -169,6 +194,16 @@ class CohortFolder:
     def prepared_events(self) -> Path:
         """Events of the window with one unit per item and hours relative to the index event."""
         return self.root / "prepared" / "events.parquet"
+
+    @property
+    def prepared_timelines(self) -> Path:
+        """One timeline per member for generators of timelines: prepared events, and the stay's frame as static facts."""
+        return self.root / "prepared" / "timelines.parquet"
+
+    @property
+    def timelines_summary(self) -> Path:
+        """Window, index event and counts of the prepared timelines."""
+        return self.root / "prepared" / "timelines.json"
 
     @property
     def sanity(self) -> Path:

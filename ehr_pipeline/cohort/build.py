@@ -15,6 +15,7 @@ import duckdb
 
 from ehr_pipeline.clinical.items import load_items
 from ehr_pipeline.cohort.definition import CohortDefinition
+from ehr_pipeline.cohort.frame import stay_events_sql
 from ehr_pipeline.cohort.population import FlowStep, create_members
 from ehr_pipeline.cohort.spine import create_spine
 from ehr_pipeline.cohort.split import split_sql
@@ -28,9 +29,10 @@ from ehr_pipeline.storage import DataFolder, atomic_file
 def build_cohort(definition: CohortDefinition, data: DataFolder) -> CohortSummary:
     """Build one cohort from the event stream.
 
-    Leaves `members`, `events` (columns of the event stream and `member`, the row of `members`; static facts of a
-    member's patient included), `table`, `split` and the summary. One row of the table per member; with
-    `occurrence: all` a patient can have several.
+    Leaves `members`, `events` (columns of the event stream and `member`, the row of `members`; static facts and birth
+    of a member's patient included), `stay_events` (the same columns: what frames the stay outside of the window,
+    `frame.py`), `table`, `split` and the summary. One row of the table per member; with `occurrence: all` a patient
+    can have several.
 
     Raises
     ------
@@ -44,15 +46,15 @@ def build_cohort(definition: CohortDefinition, data: DataFolder) -> CohortSummar
     files = event_files(data)
     folder = data.cohort(definition.name)
     with ExitStack() as writing:
-        targets = (folder.summary, folder.members, folder.events, folder.table, folder.split)
-        said, members, events, table, split = (writing.enter_context(atomic_file(target)) for target in targets)
-        connection = writing.enter_context(
-            locked_connection(folder.root, files, writable=(members, events, table, split))
-        )
+        targets = (folder.summary, folder.members, folder.events, folder.stay_events, folder.table, folder.split)
+        said, *written = (writing.enter_context(atomic_file(target)) for target in targets)
+        members, events, stay_events, table, split = written
+        connection = writing.enter_context(locked_connection(folder.root, files, writable=written))
         create_spine(connection, definition)
         flow = create_members(connection, definition)
         copy_to(connection, _MEMBERS, members)
-        copy_to(connection, _WINDOW_EVENTS, events)
+        copy_to(connection, WINDOW_EVENTS, events)
+        copy_to(connection, stay_events_sql(definition), stay_events)
         connection.execute(f"CREATE TEMP VIEW window_events AS FROM read_parquet({quoted(str(events))})")
         copy_to(connection, create_table(connection, definition), table)
         _create_split(connection, definition)
@@ -64,11 +66,13 @@ def build_cohort(definition: CohortDefinition, data: DataFolder) -> CohortSummar
 
 _MEMBERS = "SELECT subject_id, hadm_id, stay_id, index_time, start_time, end_time FROM members ORDER BY member"
 
-_WINDOW_EVENTS = f"""
+WINDOW_EVENTS = f"""
     SELECT {", ".join(f"e.{name}" for name in EVENT_SCHEMA.names)}, m.member
     FROM events e JOIN members m
-        ON e.subject_id = m.subject_id AND (e.time IS NULL OR e.time BETWEEN m.start_time AND m.end_time)
+        ON e.subject_id = m.subject_id
+            AND (e.time IS NULL OR e.code = 'MEDS_BIRTH' OR e.time BETWEEN m.start_time AND m.end_time)
     ORDER BY m.member, e.time NULLS FIRST, e.code, e.numeric_value"""
+"""Events of the members inside their window, with their static facts and births."""
 
 
 def _create_split(connection: duckdb.DuckDBPyConnection, definition: CohortDefinition) -> None:

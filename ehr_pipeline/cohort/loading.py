@@ -6,17 +6,17 @@ What belongs here: YAML in, `CohortDefinition` out. What a file may say is in `d
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from ehr_pipeline.cohort.definition import CohortDefinition
 from ehr_pipeline.errors import DefinitionError, OptionError
 from ehr_pipeline.storage import DataFolder, check_name
+from ehr_pipeline.strict_yaml import read_yaml_file
 
 COHORTS_VARIABLE = "EHR_PIPELINE_COHORTS"
 SHIPPED_FOLDER = Path(__file__).parent / "definitions"
@@ -75,17 +75,7 @@ def load_definition(path: Path) -> CohortDefinition:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506  a safe loader
-    except OSError as error:
-        raise DefinitionError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, RecursionError):
-        raise DefinitionError(f"{path}: is not YAML in UTF-8") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "unreadable"
-        raise DefinitionError(f"{path}:{place} is not valid YAML ({problem})") from None
+    content = read_yaml_file(path)
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise DefinitionError(f"{path}: must be a mapping with title, index, window and features")
     return content
@@ -110,17 +100,3 @@ def _first_fault(error: ValidationError) -> str:
     message = _WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return " ".join(f"{'.'.join(path)}: {message}{more}".removeprefix(": ").split())
-
-
-class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """A safe loader that refuses a key written twice instead of keeping the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """The mapping of a node; every key once."""
-        seen = set()
-        for key_node, _ in node.value:
-            key = key_node.value if isinstance(key_node.value, str) else None
-            if key is not None and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, "a key stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)

@@ -72,6 +72,16 @@ def create_members(connection: duckdb.DuckDBPyConnection, definition: CohortDefi
     return [*flow, _step(connection, _OCCURRENCES[definition.population.occurrence], "members", "true")]
 
 
+def excluded(connection: duckdb.DuckDBPyConnection, definition: CohortDefinition) -> dict[str, list[int]]:
+    """After `create_members`, by criterion the patients of whom an index event meets all criteria before it alone."""
+    found, before = {}, "true"
+    for rank, criterion in enumerate(_criteria(definition)):
+        rows = connection.execute(f"SELECT DISTINCT subject_id FROM judged WHERE {before} AND NOT passes_{rank}")
+        found[criterion.title] = [subject_id for (subject_id,) in rows.fetchall()]
+        before = f"{before} AND passes_{rank}"
+    return {title: patients for title, patients in found.items() if patients}
+
+
 _OCCURRENCES = {
     "first": "Each patient's first that qualifies",
     "last": "Each patient's last that qualifies",

@@ -13,6 +13,9 @@ import dagster as dg
 
 from ehr_pipeline.defs.ingest import SIMULATED, sources_from_environment
 
+TIMELINES = ["prepared", "timelines"]
+"""Made for generators of timelines alone, of which none runs by default."""
+
 
 def hands_off() -> dg.AutomationCondition:
     """Run when anything upstream changed and every blocking check upstream of it has passed."""
@@ -22,7 +25,8 @@ def hands_off() -> dg.AutomationCondition:
 def jobs(default_generators: Sequence[str]) -> list[dg.UnresolvedAssetJobDefinition]:
     """`ingest`, one cohort with every generator, and one cohort with the default ones (the schedule's)."""
     chain = dg.AssetSelection.groups("cohort", "prepare", "train", "sample", "evaluate", "report")
-    default = dg.AssetSelection.groups("cohort", "prepare", "report") | dg.AssetSelection.assets(
+    shared = dg.AssetSelection.groups("cohort", "prepare", "report") - dg.AssetSelection.assets(TIMELINES)
+    default = shared | dg.AssetSelection.assets(
         *([stage, generator] for generator in default_generators for stage in ("model", "synthetic", "scores"))
     )
     return [

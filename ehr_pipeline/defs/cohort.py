@@ -15,13 +15,14 @@ from ehr_pipeline.record import shown_count
 MEANING = {
     "members": "Who is in the cohort: patient, admission, stay, index event, window.",
     "events": "The members' events inside their window.",
+    "stay_events": "What frames the members' stays outside of their window.",
     "table": "Patient table: the cohort's features, one row per member.",
     "split": "Each patient is for training or held out, by a salted hash.",
 }
 
 
 def cohort_assets(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """The four outputs of a cohort, and a warning where it has too few patients for an honest result."""
+    """The outputs of a cohort, and a warning where it has too few patients for an honest result."""
     specs = [
         dg.AssetSpec(
             ["cohort", name],
@@ -61,10 +62,12 @@ def cohort_assets(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 "flow": dg.MetadataValue.md(_flow_table(summary.flow)),
             },
             "events": {},
+            "stay_events": {},
             "table": {"title": definition.title},
             "split": {"train": summary.n_train_patients, "holdout": summary.n_holdout_patients},
         }
-        for name, path in zip(MEANING, (folder.members, folder.events, folder.table, folder.split), strict=True):
+        files = (folder.members, folder.events, folder.stay_events, folder.table, folder.split)
+        for name, path in zip(MEANING, files, strict=True):
             yield dg.MaterializeResult(
                 asset_key=dg.AssetKey(["cohort", name]), metadata={**parquet_metadata(path), **said[name]}
             )

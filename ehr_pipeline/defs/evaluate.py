@@ -7,6 +7,7 @@ from ehr_pipeline.defs.automation import hands_off
 from ehr_pipeline.defs.boundary import patient_safe
 from ehr_pipeline.defs.metadata import OWNERS, PHI
 from ehr_pipeline.defs.resources import PipelineData
+from ehr_pipeline.generators.registry import TIMELINE_GENERATORS
 from ehr_pipeline.progress import lines
 
 
@@ -17,12 +18,13 @@ class EvaluateConfig(dg.Config):
 
 
 def scores_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """The asset that judges the synthetic table of `generator` between floor and null."""
+    """The asset that judges the synthetic table (and events) of `generator` between floor and null."""
+    timelines = [["prepared", "timelines"]] if generator in TIMELINE_GENERATORS else []
 
     @dg.asset(
         key=["scores", generator],
         group_name="evaluate",
-        deps=[["synthetic", generator], ["prepared", "table"], ["cohort", "split"]],
+        deps=[["synthetic", generator], ["prepared", "table"], ["cohort", "split"], *timelines],
         partitions_def=partitions,
         description=f"Fidelity, utility, privacy and causal scores of {generator}, each with interval, floor and null.",
         kinds={"scikitlearn"},

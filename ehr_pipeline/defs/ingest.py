@@ -40,12 +40,22 @@ def _sources(asked: list[str], data: DataFolder) -> list[str]:
     return asked or sources_from_environment() or before or [SIMULATED]
 
 
+def _mapping_as_before(folders: list[Path], data: DataFolder) -> str | None:
+    """The mapping with which these very folders were read the last time."""
+    from ehr_pipeline.ingest import known_mapping, known_sources
+
+    return known_mapping(data) if [folder.resolve() for folder in folders] == known_sources(data) else None
+
+
 class IngestConfig(dg.Config):
     """Where raw tables come from."""
 
     source: list[str] = Field(
         default_factory=list,
-        description="MIMIC-IV folders, or 'simulated'; empty: EHR_PIPELINE_SOURCE, else as before, else simulated",
+        description="MIMIC-IV folders, a MEDS folder, or 'simulated'; empty: EHR_PIPELINE_SOURCE, as before, simulated",
+    )
+    mapping: str | None = Field(
+        None, description="mapping of a source that is not MIMIC-IV: a file, or the name of one that ships"
     )
     patients: int = Field(4000, ge=1, description="patients of the simulated hospital")
     sites: int = Field(3, ge=1, le=999, description="sites of the simulated hospital")
@@ -82,7 +92,8 @@ def raw_assets() -> dg.AssetsDefinition:
             if SIMULATED in sources:
                 ensure_hospital(data.simulated_source, config.patients, config.sites, config.seed, progress)
             folders = [data.simulated_source if one == SIMULATED else Path(one) for one in sources]
-            summary = ingest(folders, data, progress)
+            mapping = config.mapping or _mapping_as_before(folders, data)
+            summary = ingest(folders, data, progress, mapping)
             checks = check_tables(data)
             with connect(data) as connection:
                 clinical = check_warehouse(connection)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from ehr_pipeline.defs.automation import hands_off
+from ehr_pipeline.defs.automation import TIMELINES, hands_off
 from ehr_pipeline.defs.boundary import patient_safe
 from ehr_pipeline.defs.checks import blocking_line, sanity_check_results, sanity_check_specs
 from ehr_pipeline.defs.metadata import OWNERS, PHI, parquet_metadata, patient_table_schema
@@ -69,3 +69,37 @@ def prepared_assets(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(asset_key=dg.AssetKey(EVENTS), metadata=parquet_metadata(folder.prepared_events))
 
     return prepared
+
+
+def timelines_asset(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The prepared timelines of a cohort, which only generators of timelines need."""
+
+    @dg.asset(
+        key=TIMELINES,
+        group_name="prepare",
+        deps=[EVENTS, ["cohort", "stay_events"], ["cohort", "members"]],
+        partitions_def=partitions,
+        description="One timeline per member: the window's events, and what frames the stay as static facts.",
+        kinds={"parquet"},
+        owners=OWNERS,
+        tags=PHI,
+        automation_condition=hands_off(),
+    )
+    def timelines(context: dg.AssetExecutionContext, pipeline: PipelineData) -> dg.MaterializeResult:
+        from ehr_pipeline.prepare.timelines import prepare_timelines
+
+        with patient_safe("prepare"):
+            summary = prepare_timelines(pipeline.definition(context.partition_key), pipeline.folder)
+        if summary.n_doubles:
+            context.log.info(f"{summary.n_doubles:,} events stood there twice, to the letter, and were left out")
+        return dg.MaterializeResult(
+            metadata={
+                **parquet_metadata(pipeline.cohort(context.partition_key).prepared_timelines),
+                "timelines": summary.n_timelines,
+                "static_facts": summary.n_static,
+                "folded_facts": summary.n_folded,
+                "doubles_left_out": summary.n_doubles,
+            }
+        )
+
+    return timelines

@@ -17,12 +17,14 @@ from typing import Any
 import dagster as dg
 
 from ehr_pipeline.cohort import COHORTS_VARIABLE, CohortDefinition, folders_of_cohorts, load_definitions
+from ehr_pipeline.defs.automation import TIMELINES
 from ehr_pipeline.defs.boundary import EXIT_CODE
+from ehr_pipeline.defs.cohort import MEANING
 from ehr_pipeline.defs.console import PLAIN
 from ehr_pipeline.defs.ingest import SIMULATED, SOURCE_VARIABLE
 from ehr_pipeline.errors import OptionError
 from ehr_pipeline.privacy.account import Account, asked_budget
-from ehr_pipeline.storage import DataFolder, private_folder
+from ehr_pipeline.storage import DataFolder, GeneratorFolder, private_folder
 
 Say = Callable[[str], object]
 
@@ -33,6 +35,7 @@ class RunRequest:
 
     data: DataFolder
     sources: tuple[str, ...] = ()
+    mapping: str | None = None
     cohorts: tuple[str, ...] = ()
     generators: tuple[str, ...] = ()
     cohort_folders: tuple[Path, ...] = ()
@@ -107,6 +110,7 @@ def run_pipeline(request: RunRequest, say: Say) -> RunSummary:
     with dg.DagsterInstance.from_config(str(prepare_instance(request.data))) as instance:
         runner = _Runner(defs, instance, summary)
         source = {"source": list(request.sources), "patients": request.simulated_patients, "seed": request.seed}
+        source |= {"mapping": request.mapping} if request.mapping else {}
         if not runner.run("ingest", {"raw": source}):
             return summary
         summary.made.append(f"warehouse  {request.data.warehouse}")
@@ -115,7 +119,7 @@ def run_pipeline(request: RunRequest, say: Say) -> RunSummary:
             chosen = generators[cohort]
             if runner.run("refresh_cohort", _chain_config(chosen, request), cohort, _chain(chosen)):
                 folder = request.data.cohort(cohort)
-                summary.made += [f"synthetic  {folder.generator(generator).synthetic}" for generator in chosen]
+                summary.made += [f"synthetic  {path}" for one in chosen for path in _synthetic(folder.generator(one))]
                 summary.made.append(f"report     {folder.report_page}")
     return summary
 
@@ -145,12 +149,12 @@ def _definitions(request: RunRequest) -> dict[str, CohortDefinition]:
 
 def _known_cohorts(request: RunRequest, defs: dg.Definitions) -> list[str]:
     """Cohorts to run; unknown names, of generators too, are refused before anything starts."""
-    from ehr_pipeline.generators.registry import GENERATORS
+    from ehr_pipeline.generators.registry import GENERATORS, TIMELINE_GENERATORS
 
     known_cohorts = defs.resolve_job_def("refresh_cohort").partitions_def.get_partition_keys()
     for what, asked, known in (
         ("cohort", request.cohorts, known_cohorts),
-        ("generator", request.generators, GENERATORS),
+        ("generator", request.generators, [*GENERATORS, *TIMELINE_GENERATORS]),
     ):
         for name in asked:
             if name not in known:
@@ -165,10 +169,19 @@ def _generators(request: RunRequest, epsilon: float | None) -> list[str]:
     return list(request.generators or (default_generators() if epsilon is None else [default_generator(epsilon)]))
 
 
+def _synthetic(files: GeneratorFolder) -> list[Path]:
+    """The synthetic table, and the events of a generator of timelines."""
+    return [path for path in (files.synthetic, files.events) if path.exists()]
+
+
 def _chain(generators: Iterable[str]) -> list[dg.AssetKey]:
     """The assets of one cohort's chain, with these generators."""
-    keys = [["cohort", name] for name in ("members", "events", "table", "split")]
+    from ehr_pipeline.generators.registry import TIMELINE_GENERATORS
+
+    generators = list(generators)
+    keys = [["cohort", name] for name in MEANING]
     keys += [["prepared", name] for name in ("table", "events")]
+    keys += [TIMELINES] if TIMELINE_GENERATORS.keys() & generators else []
     keys += [[stage, generator] for generator in generators for stage in ("model", "synthetic", "scores")]
     return [dg.AssetKey(key) for key in [*keys, ["validation_report"]]]
 

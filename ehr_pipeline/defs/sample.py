@@ -5,6 +5,7 @@ its blocking checks pass.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
@@ -14,6 +15,7 @@ from ehr_pipeline.defs.boundary import patient_safe
 from ehr_pipeline.defs.checks import blocking_line, sanity_check_results, sanity_check_specs
 from ehr_pipeline.defs.metadata import OWNERS, SYNTHETIC, parquet_metadata, patient_table_schema
 from ehr_pipeline.defs.resources import PipelineData
+from ehr_pipeline.generators.registry import TIMELINE_GENERATORS
 from ehr_pipeline.progress import lines
 
 
@@ -26,7 +28,8 @@ class SampleConfig(dg.Config):
 
 def synthetic_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The asset that draws the synthetic patient table of `generator`."""
-    key = ["synthetic", generator]
+    key, is_timeline = ["synthetic", generator], generator in TIMELINE_GENERATORS
+    made = "events and patient table" if is_timeline else "patient table"
 
     @dg.asset(
         key=key,
@@ -34,7 +37,7 @@ def synthetic_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.A
         deps=[["model", generator], ["prepared", "table"]],
         partitions_def=partitions,
         check_specs=sanity_check_specs(key, partitions),
-        description=f"Synthetic patient table of {generator}: drawn until sane, and left only if its checks pass.",
+        description=f"Synthetic {made} of {generator}: drawn until sane, and left only if its checks pass.",
         kinds={"parquet"},
         owners=OWNERS,
         automation_condition=hands_off(),
@@ -44,12 +47,16 @@ def synthetic_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.A
         context: dg.AssetExecutionContext, config: SampleConfig, pipeline: PipelineData
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         from ehr_pipeline.sanity.sample import sample_cohort
+        from ehr_pipeline.sanity.timelines import sample_timelines
 
+        asked = {"rows": config.rows or None, "seed": config.seed, "progress": lines(context.log.info)}
         with patient_safe("sample"):
             folder = pipeline.cohort(context.partition_key)
-            model_schema, sanity = sample_cohort(
-                folder, generator, rows=config.rows or None, seed=config.seed, progress=lines(context.log.info)
-            )
+            if is_timeline:
+                definition = pipeline.definition(context.partition_key)
+                model_schema, sanity = sample_timelines(folder, definition, generator, **asked)
+            else:
+                model_schema, sanity = sample_cohort(folder, generator, **asked)
         checks = sanity_check_results(key, sanity.checks)
         if not sanity.passed:
             yield from checks
@@ -61,8 +68,19 @@ def synthetic_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.A
                 "dagster/column_schema": patient_table_schema(model_schema),
                 "drawn": account.n_drawn,
                 "rejection_rate": account.rejection_rate,
+                **(_events_metadata(folder.generator(generator).events, account.mended) if is_timeline else {}),
             },
             check_results=checks,
         )
 
     return synthetic
+
+
+def _events_metadata(events: Path, mended: dict[str, int]) -> dict[str, dg.MetadataValue]:
+    """How many events, where they lie, and what was set right in them."""
+    shown = "\n".join(f"- {n:,} {what}" for what, n in mended.items() if n)
+    return {
+        "events": dg.MetadataValue.int(parquet_metadata(events)["dagster/row_count"]),
+        "events_file": dg.MetadataValue.path(str(events)),
+        "mended": dg.MetadataValue.md(shown or "nothing"),
+    }

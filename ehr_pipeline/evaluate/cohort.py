@@ -20,6 +20,8 @@ from ehr_pipeline.evaluate.plan import EffectQuestion, EvaluationPlan, Task
 from ehr_pipeline.evaluate.references import References, prepare_references
 from ehr_pipeline.evaluate.result import Evaluation
 from ehr_pipeline.evaluate.table import compared_schema, evaluate_table
+from ehr_pipeline.evaluate.timelines.cohort import evaluate_cohort_timelines
+from ehr_pipeline.generators.registry import TIMELINE_GENERATORS
 from ehr_pipeline.generators.train import load_model, require_present_data
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.record import Schema, conform
@@ -39,7 +41,7 @@ def evaluate_cohort(
     progress: Progress | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Evaluation:
-    """Judge the synthetic table of `generator` and write its `scores.json`.
+    """Judge the synthetic table of `generator`, and its events if it makes timelines, and write its `scores.json`.
 
     Raises
     ------
@@ -53,6 +55,7 @@ def evaluate_cohort(
     require_present_data(folder, generator)
     hashes = data_hashes(folder, generator)
     plan = plan_of(definition, data)
+    is_timeline = generator in TIMELINE_GENERATORS
     real = _real_tables(folder, schema, hashes["prepared_table_sha256"], hashes["split_sha256"])
     evaluation = evaluate_table(
         real.train,
@@ -64,7 +67,7 @@ def evaluate_cohort(
         train_subject_id=real.train_subject_id,
         holdout_subject_id=real.holdout_subject_id,
         references=_references(real, compared_schema(schema, synthetic.columns), plan, seed, len(synthetic)),
-        model=load_model(folder.generator(generator)).scores,
+        model=None if is_timeline else load_model(folder.generator(generator)).scores,
         progress=progress,
     )
     provenance = {
@@ -77,6 +80,10 @@ def evaluate_cohort(
         **hashes,
     }
     evaluation = evaluation.model_copy(update={"provenance": provenance})
+    if is_timeline:
+        asked = {"seed": seed, "thresholds": plan.thresholds, "progress": progress}
+        found = evaluate_cohort_timelines(folder, definition, generator, schema, **asked)
+        evaluation = evaluation.model_copy(update={"timelines": found})
     write_text(folder.generator(generator).scores, evaluation.model_dump_json(indent=2) + "\n")
     return evaluation
 

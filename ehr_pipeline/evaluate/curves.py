@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ehr_pipeline.evaluate.result import Curve
+from ehr_pipeline.evaluate.score import Curve
 
 MAX_POINTS = 100
 

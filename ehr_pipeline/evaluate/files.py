@@ -21,6 +21,8 @@ from ehr_pipeline.evaluate.questions import Questions
 from ehr_pipeline.evaluate.reading import FileFacts, Rows, Source, read_beside, read_real, refuse_shared_patients
 from ehr_pipeline.evaluate.result import Evaluation
 from ehr_pipeline.evaluate.table import evaluate_table
+from ehr_pipeline.evaluate.timelines.files import are_events, evaluate_event_files
+from ehr_pipeline.evaluate.timelines.result import TimelineEvaluation
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.record import Schema
 
@@ -71,8 +73,10 @@ def evaluate_files(
     progress: Progress | None = None,
     say: Callable[[str], object] | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Evaluation:
+) -> Evaluation | TimelineEvaluation:
     """Judge a synthetic table beside the real one; `print` of what comes back shows the main scores.
+
+    MEDS events, told by their columns, are judged as timelines; of the questions they take one target, a code.
 
     Parameters
     ----------
@@ -100,8 +104,15 @@ def evaluate_files(
     """
     started = time.perf_counter()
     folder = None if out is None else _folder(Path(out))
+    targets = (targets,) if isinstance(targets, str) else tuple(targets)
+    if are_events(real):
+        if len(targets) > 1 or any(one for one in (treatment, outcome, confounders, schema)):
+            raise OptionError("of events, --target names one code to predict; tables have the other questions")
+        outcome_code = targets[0] if targets else None
+        asked = {"outcome": outcome_code, "seed": seed, "out": folder}
+        return evaluate_event_files(real, synthetic, holdout, **asked, progress=progress, say=say, clock=clock)
     questions = Questions(
-        targets=(targets,) if isinstance(targets, str) else tuple(targets),
+        targets=targets,
         treatment=treatment,
         outcome=outcome,
         confounders=tuple(confounders),

@@ -8,40 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Verdict = Literal["passed", "failed", "diagnostic"]
-Dimension = Literal["fidelity", "utility", "privacy", "causal"]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from ehr_pipeline.evaluate.score import Curve, Dimension, Record, Score
+from ehr_pipeline.evaluate.timelines.result import TimelineEvaluation
 
 
-class Score(_Record):
-    """One metric of one synthetic table, between its two references.
-
-    `normalised` is (value - floor) / (null - floor): 0 as good as a fresh real sample, 1 no better than
-    independent columns; None where the null is not clearly worse than the floor. `low` and `high` bound a
-    95 % interval: over patients where it comes from the bootstrap, over rows where from a formula. A metric
-    that cannot be computed has value None and says why in `note`; if it has a threshold its verdict is `failed`.
-    """
-
-    name: str
-    dimension: Dimension
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    floor: float | None = None
-    null: float | None = None
-    normalised: float | None = None
-    threshold: float | None = None
-    verdict: Verdict = "diagnostic"
-    better: Literal["lower", "higher", "near_half"] = "lower"
-    note: str | None = None
-
-
-class ColumnComparison(_Record):
+class ColumnComparison(Record):
     """One column in the real training, real holdout and synthetic table: counts per bin or level."""
 
     name: str
@@ -59,7 +32,7 @@ class ColumnComparison(_Record):
     divergence_floor: float | None = None
 
 
-class CorrelationComparison(_Record):
+class CorrelationComparison(Record):
     """Pearson matrices over numbers and 0/1 indicators of levels; rows and columns in the order of `names`.
 
     0 where a correlation is undefined, or rests on fewer than SMALL_CELL real rows.
@@ -71,16 +44,7 @@ class CorrelationComparison(_Record):
     synthetic: list[list[float]]
 
 
-class Curve(_Record):
-    """A ROC curve, thinned to at most 100 points."""
-
-    label: str
-    false_positive_rate: list[float]
-    true_positive_rate: list[float]
-    auc: float
-
-
-class TaskComparison(_Record):
+class TaskComparison(Record):
     """One prediction task: models trained on real or synthetic rows, tested on the real holdout."""
 
     target: str
@@ -89,7 +53,7 @@ class TaskComparison(_Record):
     curves: list[Curve] = Field(description="trained on real, trained on synthetic")
 
 
-class PlantedLeak(_Record):
+class PlantedLeak(Record):
     """What one attack made of one leak that was planted on purpose."""
 
     plant: str
@@ -100,7 +64,7 @@ class PlantedLeak(_Record):
     limit: float
 
 
-class Attack(_Record):
+class Attack(Record):
     """One privacy attack and its controls: the same attack on data into which training rows were planted.
 
     Of several planted leaks `planted_value` is that of the one, among those the attack is for, which it saw least.
@@ -113,10 +77,10 @@ class Attack(_Record):
     planted_value: float | None = Field(description="what the attack scored on the control")
     planted_score: str | None = Field(None, description="the score that `planted_value` is of")
     found_plant: bool = Field(description="whether the attack found every planted leak that it is for")
-    plants: list[PlantedLeak] = []
+    plants: list[PlantedLeak] = Field([])
 
 
-class Subgroup(_Record):
+class Subgroup(Record):
     """Fidelity and utility inside one group of patients; None where the group is under SMALL_CELL."""
 
     column: str
@@ -124,10 +88,10 @@ class Subgroup(_Record):
     n_real: int | None
     n_synthetic: int | None
     share_ratio: float | None = Field(None, description="share in the synthetic table over share in the real one")
-    scores: dict[str, float | None] = {}
+    scores: dict[str, float | None] = Field({})
 
 
-class EpidemiologyRow(_Record):
+class EpidemiologyRow(Record):
     """One line of the epidemiology table."""
 
     label: str
@@ -137,7 +101,7 @@ class EpidemiologyRow(_Record):
     difference: float | None
 
 
-class EffectEstimate(_Record):
+class EffectEstimate(Record):
     """A treatment effect estimated in one table."""
 
     table: Literal["train", "holdout", "synthetic"]
@@ -147,7 +111,7 @@ class EffectEstimate(_Record):
     high: float | None
 
 
-class Effect(_Record):
+class Effect(Record):
     """The causal question, its estimates, and the truth where it is known (simulated hospitals)."""
 
     treatment: str
@@ -158,7 +122,7 @@ class Effect(_Record):
     estimates: list[EffectEstimate]
 
 
-class Evaluation(_Record):
+class Evaluation(Record):
     """All that was found out about one synthetic table: `scores.json`."""
 
     scores: dict[str, Score]
@@ -176,6 +140,7 @@ class Evaluation(_Record):
     left_out: list[str] = Field([], description="real columns not compared: absent in the synthetic table, text, ids")
     warnings: list[str] = Field([], description="what a reader must know before trusting the numbers, in plain words")
     not_judged: dict[Dimension, str] = Field({}, description="dimensions that these tables cannot pass, and why")
+    timelines: TimelineEvaluation | None = Field(None, description="of a generator of timelines: what its events say")
     provenance: dict[str, Any] = Field({}, description="hashes, seeds, versions; filled by the caller")
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from ehr_pipeline.evaluate.result import Dimension, Score
+from ehr_pipeline.evaluate.score import Dimension, Score
 
 MIN_GAP = 0.002
 MIN_RELATIVE_GAP = 0.1
@@ -80,6 +80,46 @@ METRICS: dict[str, Metric] = {
     **dict.fromkeys(["linkage_advantage", "linkage_tpr_at_1%"], _PRIVACY),
     **dict.fromkeys(["singled_out_train", "singled_out_holdout"], _PRIVACY),
     **dict.fromkeys(["model_auc", "model_tpr_at_1%"], _PRIVACY),
+    # of timelines
+    **dict.fromkeys(
+        [
+            "events_per_subject_ks",
+            "time_gap_ks",
+            "length_ks",
+            "unseen_code_share",
+            "measurement_rate_error",
+            "value_ks_mean",
+            "value_ks_max",
+            "implausible_share",
+            "mean_normalised",
+        ],
+        _FIDELITY,
+    ),
+    **dict.fromkeys(
+        [
+            "distinct_codes_ks",
+            "prevalence_error",
+            "bigram_tvd",
+            "next_code_tvd",
+            "stay_hour_rate_error",
+            "day_hour_tvd",
+            "missingness_error",
+            "value_repeat_error",
+            "autocorrelation_error",
+            "value_correlation_error",
+            "same_time_correlation_error",
+            "measurement_correlation_error",
+            "trajectory_error",
+            "outcome_trajectory_error",
+            "survival_gap",
+            "rmst_error",
+        ],
+        _FIDELITY._replace(is_normalised=True),
+    ),
+    **dict.fromkeys(["prevalence_r2", "cooccurrence_r2"], Metric("fidelity", "higher", is_normalised=True)),
+    "rare_code_recall": Metric("fidelity", "higher"),
+    **dict.fromkeys(["tstr_auc", "tstr_r2"], _UTILITY._replace(is_normalised=True)),
+    "tstr_ece": Metric("utility", "lower"),
 }
 
 

@@ -50,6 +50,10 @@ class Thresholds:
                                                                          away; beyond this one repeats its table
     chance_level              all privacy limits together                chance alone makes no score of a clean
                                                                          table fail, 97 times in 100
+    timeline_normalised       mean_normalised of timelines <=    nearer to fresh real patients than to events
+                              limit                              shuffled between patients
+    implausible_excess        implausible_share of timelines <=  no more patients with any inconsistency than
+                              real share + limit                 real records have, two in a hundred aside
     min_patients              every gate: training, holdout >= limit     with fewer, an AUROC or a rate is known
                                                                          to no better than 0.1 either way
     ========================  =========================================  =====================================
@@ -64,4 +68,6 @@ class Thresholds:
     model_auc_excess: float = 0.15
     model_tpr_excess: float = 0.05
     chance_level: float = 0.97
+    timeline_normalised: float = 0.5
+    implausible_excess: float = 0.02
     min_patients: int = 100

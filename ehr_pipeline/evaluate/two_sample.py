@@ -14,7 +14,7 @@ from ehr_pipeline.evaluate.curves import roc
 from ehr_pipeline.evaluate.encoding import Encoded, Encoding, draw
 from ehr_pipeline.evaluate.intervals import around, auc_and_error
 from ehr_pipeline.evaluate.learners import MIN_CLASS_ROWS, boosted_scores
-from ehr_pipeline.evaluate.result import Curve
+from ehr_pipeline.evaluate.score import Curve
 from ehr_pipeline.evaluate.scoring import Reading
 
 MAX_ROWS = 20_000

@@ -9,7 +9,7 @@ may repeat can do badly honestly, but not well: utility may fail, and does not p
 
 from __future__ import annotations
 
-from ehr_pipeline.evaluate.result import Dimension, Score
+from ehr_pipeline.evaluate.score import Dimension, Score
 
 WHY_NOT: dict[Dimension, str] = {
     "privacy": "no holdout was given, so that there are no real rows which the generator never saw",

@@ -118,12 +118,12 @@ class Utility:
         for name, score in scores.items():
             auc, error = auc_and_error(label, score, patient)
             found[f"{name}[{task.label}]"] = Reading(auc, *around(auc, error, highest=1.0))
-        found[f"tstr_auprc[{task.label}]"] = _auprc(label, scores["tstr_hgb"])
-        found[f"tstr_calibration_error[{task.label}]"] = _calibration_error(label, scores["tstr_lr"])
+        found[f"tstr_auprc[{task.label}]"] = average_precision(label, scores["tstr_hgb"])
+        found[f"tstr_calibration_error[{task.label}]"] = calibration_error(label, scores["tstr_lr"])
         return found
 
 
-def _auprc(label: np.ndarray, score: np.ndarray) -> Reading:
+def average_precision(label: np.ndarray, score: np.ndarray) -> Reading:
     """Average precision; its interval on the logit scale (Boyd 2013)."""
     from sklearn.metrics import average_precision_score
 
@@ -135,7 +135,7 @@ def _auprc(label: np.ndarray, score: np.ndarray) -> Reading:
     return Reading(value, low, high)
 
 
-def _calibration_error(label: np.ndarray, probability: np.ndarray) -> Reading:
+def calibration_error(label: np.ndarray, probability: np.ndarray) -> Reading:
     """|slope - 1| of the outcome's logistic regression on the predicted log-odds."""
     from ehr_pipeline.evaluate.effects import fit_logistic
 

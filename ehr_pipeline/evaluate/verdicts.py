@@ -10,7 +10,7 @@ plant, it is a diagnostic with a limit, failed beyond it and never passed.
 
 from __future__ import annotations
 
-from ehr_pipeline.evaluate.result import Score, Verdict
+from ehr_pipeline.evaluate.score import Score, Verdict
 from ehr_pipeline.evaluate.scoring import metric_of
 from ehr_pipeline.evaluate.thresholds import Thresholds
 from ehr_pipeline.record import shown_count

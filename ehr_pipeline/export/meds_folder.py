@@ -1,7 +1,8 @@
 """Events as a MEDS data set: `data/*.parquet` and `metadata/`, valid against the `meds` package's schemas.
 
 What belongs here: the layout of MEDS 0.4 (https://github.com/Medical-Event-Data-Standard/meds). What does not: what
-the events say; they are written as they are, sorted by subject and time.
+the events say; they are written as they are, sorted by subject and time. `hadm_id` and `stay_id` ride along where an
+event has one, as MEDS allows, so that cohorts find admissions and stays in what is read back.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ehr_pipeline import storage
 from ehr_pipeline.export.stream import stream_relation
 from ehr_pipeline.ingest.connection import open_to_build
 from ehr_pipeline.ingest.reading import sql_text
+from ehr_pipeline.record import EVENT_SCHEMA
 
 ROWS_PER_BATCH = 200_000
 SPLITS = ((8, meds.train_split), (9, meds.tuning_split), (10, meds.held_out_split))
@@ -93,7 +95,9 @@ _TENTHS = "SELECT DISTINCT subject_id, hash(subject_id) % 10 AS tenth FROM event
 
 def _write_data(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Write the events a batch at a time, in the schema's types to the letter."""
-    schema = meds.DataSchema.schema()
+    known = con.execute("SELECT count(hadm_id) > 0, count(stay_id) > 0 FROM events").fetchall()[0]
+    riding = [name for name, is_known in zip(("hadm_id", "stay_id"), known, strict=True) if is_known]
+    schema = pa.schema([*meds.DataSchema.schema(), *(EVENT_SCHEMA.field(name) for name in riding)])
     rows = con.sql(f"SELECT {', '.join(schema.names)} FROM events ORDER BY subject_id, time NULLS FIRST, event")
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in rows.to_arrow_reader(ROWS_PER_BATCH):

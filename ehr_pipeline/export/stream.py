@@ -17,7 +17,9 @@ _TYPES = {"subject_id": "BIGINT", "time": "TIMESTAMP", "code": "VARCHAR", "numer
 
 
 def stream_relation(con: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> str:
-    """SQL of the events in the Parquet files `paths`: subject_id, time, code, numeric_value, text_value.
+    """SQL of the events in the Parquet files `paths`, in the columns of the event stream.
+
+    text_value, hadm_id and stay_id are null where the files lack them.
 
     Raises
     ------
@@ -33,6 +35,10 @@ def stream_relation(con: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> st
         raise SourceError(f"{paths[0]} lacks the column {absent[0]}; an event stream has {', '.join(_TYPES)}")
     columns = [f"TRY_CAST({name} AS {type_}) AS {name}" for name, type_ in _TYPES.items()]
     columns.append("CAST(text_value AS VARCHAR) AS text_value" if "text_value" in present else "NULL AS text_value")
+    columns += [
+        f"TRY_CAST({name} AS BIGINT) AS {name}" if name in present else f"NULL::BIGINT AS {name}"
+        for name in ("hadm_id", "stay_id")
+    ]
     relation = f"(SELECT {', '.join(columns)} FROM read_parquet([{files}]))"
     ((n_bad,),) = con.execute(f"SELECT count(*) FROM {relation} WHERE subject_id IS NULL OR code IS NULL").fetchall()
     if n_bad:

@@ -179,3 +179,60 @@ class TimelineMarkovConfig(GeneratorConfig):
     events_per_patient: int = Field(
         20_000, ge=1, description="timed events of one patient that are learned from, the first ones"
     )
+    private_events: int = Field(
+        2_000, ge=1, description="events of one patient that a private fit reads, the first ones, and draws at most"
+    )
+    private_codes: int = Field(200, ge=1, description="codes at most that a private fit counts")
+
+
+class EHRSafeConfig(GeneratorConfig):
+    """Settings of `EHRSafe`."""
+
+    exact_values: bool = Field(
+        False, description="give numbers back exactly as in the paper, those of single patients too; never for release"
+    )
+    updates: int = Field(1200, ge=1, description="gradient steps of the record autoencoder at most")
+    batch_rows: int = Field(48, ge=1, description="patients per step of the record autoencoder")
+    learning_rate: float = Field(2e-3, gt=0, description="AdamW's rate for the autoencoders; falls to zero as a cosine")
+    hidden: int = Field(256, ge=2, description="width of the decoder's layers")
+    latent: int = Field(64, ge=2, description="numbers in the embedding of a record")
+    latent_noise: float = Field(0.4, ge=0, description="standard deviation of the noise on embeddings of variance 1")
+    stamps_weight: float = Field(16.0, gt=0, description="weight of one mean time stamp beside the rest of a record")
+    category_updates: int = Field(600, ge=1, description="gradient steps of each categorical autoencoder at most")
+    gan_updates: int = Field(1200, ge=1, description="steps of the generator of embeddings")
+    gan_batch_rows: int = Field(256, ge=2, description="embeddings per step, drawn with replacement")
+    gan_learning_rate: float = Field(3e-4, gt=0, description="AdamW's rate for critic and generator of embeddings")
+    gan_hidden: int = Field(256, ge=1, description="width of the two hidden layers of critic and generator")
+    penalty: float = Field(10.0, ge=0, description="weight of the critic's gradient penalty")
+    gap_levels: int = Field(64, ge=2, description="about how many levels a time gap has")
+    events_per_patient: int = Field(
+        20_000, ge=1, description="timed events of one patient that are learned from, the first ones"
+    )
+
+
+class TimelineTransformerConfig(TrainedConfig):
+    """Settings of `TimelineTransformer`."""
+
+    updates: int = Field(20_000, ge=1, description="gradient steps at most")
+    plan_updates: int = Field(4000, ge=1, description="gradient steps at most in the training of the plans' table")
+    passes: int = Field(7, ge=1, description="passes over the training events; small files get more")
+    batch_events: int = Field(8192, ge=1, description="events per gradient step, padding included")
+    accumulate: int = Field(1, ge=1, description="parts in which a step is computed, so that it fits a small memory")
+    learning_rate: float = Field(3e-3, gt=0, description="AdamW's rate after the warm-up; falls as a cosine")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's pull of the weights towards zero")
+    validation_share: float = Field(0.05, gt=0, lt=0.5, description="share of patients held back for validation")
+    width: int = Field(96, ge=2, description="width of the transformer; a multiple of twice the heads")
+    layers: int = Field(2, ge=1, description="blocks of the transformer")
+    heads: int = Field(4, ge=1, description="heads of attention")
+    hidden: int = Field(96, ge=1, description="units of the layers that draw gaps and values")
+    window: int = Field(64, ge=1, description="events per block of attention; each sees its block and the one before")
+    piece: int = Field(512, ge=1, description="events that are trained on at a time; longer timelines are cut")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of what a block adds that is dropped in training")
+    plan_noise: float = Field(
+        0.0, ge=0, description="noise on the features of the plan in training, in their standard deviations"
+    )
+    gap_levels: int = Field(64, ge=2, description="about how many levels a time gap has")
+    value_levels: int = Field(32, ge=2, description="about how many levels the values of a code have")
+    events_per_patient: int = Field(
+        20_000, ge=1, description="timed events of one patient that are learned from, the first ones"
+    )

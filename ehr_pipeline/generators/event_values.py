@@ -67,6 +67,11 @@ class Symbols:
             carriers = pairs["text"].value_counts()
             if kept := tuple(sorted(carriers.index[carriers >= MINIMUM_PATIENTS])):
                 texts[one] = kept
+        return cls.of_parts(numbers, texts, n_codes)
+
+    @classmethod
+    def of_parts(cls, numbers: dict[int, NumberCodec], texts: dict[int, tuple[str, ...]], n_codes: int) -> Self:
+        """Symbols of what is known of each code already."""
         return cls(numbers=numbers, texts=texts, starts=_starts(numbers, texts, n_codes))
 
     def of(self, code: np.ndarray, value: np.ndarray, text: np.ndarray) -> np.ndarray:

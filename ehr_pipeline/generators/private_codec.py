@@ -165,7 +165,7 @@ class _Histogram:
             self.last_noise,
             total=max(1.0, n_patients * (1 - missing)),
         )
-        return _number_codec(self.cells, mass, missing, self.noise, n_levels)
+        return number_codec_of(self.cells, mass, missing, self.noise, n_levels)
 
 
 def cell_counts(column: Column, values: pd.Series) -> np.ndarray:
@@ -186,9 +186,10 @@ def cell_counts(column: Column, values: pd.Series) -> np.ndarray:
     return np.bincount(index[index >= 0], minlength=n_cells)
 
 
-def _number_codec(
+def number_codec_of(
     cells: NumberCells, mass: np.ndarray, missing_share: float, noise: float, n_levels: int
 ) -> NumberCodec:
+    """The codec of a column of numbers from the mass of its cells, float64 of shape (n_cells,)."""
     stands = mass > 0
     lower, upper, mass = cells.lower[stands], cells.upper[stands], mass[stands]
     # A single value that is not heavy is an interval of its own grid step, so that neighbours may share a level.

@@ -87,14 +87,31 @@ GENERATORS: dict[str, Entry] = {
 """Those that make tables: one row per patient."""
 
 TIMELINE_GENERATORS: dict[str, Entry] = {
+    "timeline_transformer": Entry(
+        title="Timeline transformer",
+        path="ehr_pipeline.generators.timeline_transformer:TimelineTransformer",
+        config_type=configs.TimelineTransformerConfig,
+        by_default=True,
+    ),
     "timeline_markov": Entry(
         title="Markov timelines",
         path="ehr_pipeline.generators.timeline_markov:TimelineMarkov",
         config_type=configs.TimelineMarkovConfig,
         by_default=True,
     ),
+    "ehr_safe": Entry(
+        title="EHR-Safe",
+        path="ehr_pipeline.generators.ehr_safe:EHRSafe",
+        config_type=configs.EHRSafeConfig,
+        by_default=False,
+    ),
 }
 """Those that make timelines: many events per patient."""
+
+
+def entry_of(name: str) -> Entry:
+    """The entry of a generator of either kind; KeyError if there is none."""
+    return GENERATORS[name] if name in GENERATORS else TIMELINE_GENERATORS[name]
 
 
 def default_generators() -> list[str]:

@@ -97,7 +97,7 @@ class StaticFacts:
     def table(self, cohort: TimelineCohort) -> pd.DataFrame:
         """One row per patient, missing where a fact is not there; of several of one code the last counts."""
         events = _static_events(cohort)
-        table = pd.DataFrame(index=np.arange(cohort.n_patients))
+        index, table = np.arange(cohort.n_patients), {}
         for k, column in enumerate(self.columns):
             where = events["group"] if column.form == "code" else events["code"]
             rows = events[where == column.name].drop_duplicates("patient", keep="last").set_index("patient")
@@ -107,8 +107,8 @@ class StaticFacts:
                 values = rows[{"code": "code", "number": "numeric_value", "text": "text_value"}[column.form]]
             if column.levels:
                 values = values.where(values.isin(column.levels))
-            table[str(k)] = values.reindex(table.index)
-        return conform(table, self.schema)
+            table[str(k)] = values.reindex(index)
+        return conform(pd.DataFrame(table, index=index), self.schema)
 
     def conditions(self, conditions: Mapping[str, str | float] | None) -> dict[str, Any]:
         """Conditions by the row's own names.
@@ -122,6 +122,9 @@ class StaticFacts:
         for name in conditions or {}:
             if name not in places:
                 raise OptionError(f"there is no static fact {name!r} to set; there are {', '.join(places) or 'none'}")
+            levels = self.columns[int(places[name])].levels
+            if levels and conditions[name] not in {*levels, ""}:
+                raise OptionError(f"the static fact {name} cannot be set to that; it may be {', '.join(levels)}")
         return {places[name]: value for name, value in (conditions or {}).items()}
 
     def events(self, table: pd.DataFrame, origin: np.ndarray) -> pd.DataFrame:

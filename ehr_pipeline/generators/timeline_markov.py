@@ -34,6 +34,7 @@ from ehr_pipeline.generators.configs import TimelineMarkovConfig
 from ehr_pipeline.generators.event_values import EventValues
 from ehr_pipeline.generators.number_codec import NumberCodec
 from ehr_pipeline.generators.persistence import read_state, under, write_state
+from ehr_pipeline.generators.private_markov import fit_private, markov_plan
 from ehr_pipeline.generators.static_rows import StaticRows
 from ehr_pipeline.generators.timeline_steps import Steps, TimedEvents
 from ehr_pipeline.generators.timelines import (
@@ -43,7 +44,7 @@ from ehr_pipeline.generators.timelines import (
     TimelineGenerator,
     events_frame,
 )
-from ehr_pipeline.privacy.budget import Budget
+from ehr_pipeline.privacy.budget import Budget, PrivacyPlan
 from ehr_pipeline.progress import Progress, Step
 
 SAME_TIME = 0
@@ -101,9 +102,10 @@ class TimelineMarkov(TimelineGenerator):
         checkpoint: Path | None = None,
     ) -> Self:
         """Count; no longer than sorting the events takes, so it keeps no checkpoint."""
-        cls.without_budget(budget)
         started = time.perf_counter()
         config = TimelineMarkovConfig.model_validate(config.model_dump())
+        if budget is not None:
+            return cls._fit_private(cohort, config, budget)
         if cohort.n_patients < MINIMUM_PATIENTS:
             raise DefinitionError(f"{cls.name} needs at least {MINIMUM_PATIENTS} patients, and there are fewer")
 
@@ -145,6 +147,19 @@ class TimelineMarkov(TimelineGenerator):
             values=values,
             notes=timed.notes,
         )
+
+    @classmethod
+    def privacy_plan(cls, config: GeneratorConfig, budget: Budget) -> PrivacyPlan:
+        """Noisy counts of bounded contributions, by shares that are fixed (`private_markov.py`)."""
+        return markov_plan(budget)
+
+    @classmethod
+    def _fit_private(cls, cohort: TimelineCohort, config: TimelineMarkovConfig, budget: Budget) -> Self:
+        plan = cls.privacy_plan(config, budget)
+        parts, n_patients = fit_private(cohort, config, plan)
+        generator = cls(config=config, **parts)
+        generator.privacy, generator.n_patients = plan, n_patients
+        return generator
 
     def sample(self, n: int, seed: int, conditions: Mapping[str, str | float] | None = None) -> pd.DataFrame:
         """Draw `n` patients, all of them event by event at once."""

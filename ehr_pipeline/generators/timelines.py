@@ -104,9 +104,13 @@ class TimelineCohort:
 
     @cached_property
     def minutes(self) -> np.ndarray:
-        """Whole minutes of each event since its patient's origin: int64 of shape (n_events,), 0 for static facts."""
+        """Minutes of each event since its patient's origin, to the nearest: int64 of shape (n_events,), 0 for static facts.
+
+        Times that were hours with decimals once lie microseconds beside the minute that they mean.
+        """
         time, origin = self.events["time"].to_numpy().astype("datetime64[us]"), self.origin[self.patient]
-        return (np.where(self.is_static, origin, time) - origin) // np.timedelta64(1, "m")
+        since = np.where(self.is_static, origin, time) - origin
+        return (since + np.timedelta64(30, "s")) // np.timedelta64(1, "m")
 
 
 class TimelineGenerator(ABC):
@@ -155,6 +159,17 @@ class TimelineGenerator(ABC):
         DefinitionError
             There are too few patients or events to learn from.
         """
+
+    @classmethod
+    def privacy_plan(cls, config: GeneratorConfig, budget: Budget) -> PrivacyPlan:
+        """What a fit within `budget` will spend, known before it starts, so that it can be written down first.
+
+        Raises
+        ------
+        OptionError
+            The generator has no private tier.
+        """
+        raise OptionError(f"{cls.name} has no private tier; leave the budget out")
 
     @classmethod
     def without_budget(cls, budget: Budget | None) -> None:

@@ -18,7 +18,9 @@ import pandas as pd
 from ehr_pipeline.errors import NotReady, OptionError
 from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.cohort_data import load_training_cohort
-from ehr_pipeline.generators.registry import generator_type
+from ehr_pipeline.generators.registry import TIMELINE_GENERATORS, generator_type, timeline_generator_type
+from ehr_pipeline.generators.timeline_data import timelines_fingerprint
+from ehr_pipeline.generators.timelines import TimelineCohort, TimelineGenerator
 from ehr_pipeline.privacy.account import Account, require_kept
 from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.progress import Progress
@@ -37,10 +39,12 @@ class TrainingSummary:
         Rows and patients that were learned from.
     left_out
         Columns of the cohort that the generator cannot write.
+    n_events, notes
+        Of timelines: events that were there, and lines that say what of them was not learned.
     history
         One record per epoch; empty for what needs no training.
     data_fingerprint
-        SHA-256 over the training table, its schema and its patients.
+        SHA-256 over the training table, its schema and its patients; of timelines, over their files.
     privacy
         What a private fit spent (`PrivacyPlan.record`); None without a budget. With one, `n_rows` and `n_patients`
         are as the fit measured them, noise included.
@@ -60,17 +64,20 @@ class TrainingSummary:
     privacy: dict[str, Any] | None
     ledger_entry: str | None
     versions: dict[str, str]
+    n_events: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def train(
     name: str,
-    cohort: TrainingCohort,
+    cohort: TrainingCohort | TimelineCohort,
     config: GeneratorConfig | None,
     folder: GeneratorFolder,
     progress: Progress | None = None,
     *,
     budget: Budget | None = None,
     account: Account | None = None,
+    fingerprint: str | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> TrainingSummary:
     """Fit the generator `name` and put it into `folder.model` in one step.
@@ -79,28 +86,38 @@ def train(
     model stays until then. With a budget, what will be spent is written into the account's ledger and said before the
     fit starts, and stays spent whatever becomes of it; columns without public bounds or levels are left out.
 
+    Parameters
+    ----------
+    fingerprint
+        Of the data, where it is known already (`timelines_fingerprint`); else it is taken of the values.
+
     Raises
     ------
     OptionError
-        No generator has that name, or it has no private tier and a budget is given, or there is no account for it.
+        No generator of such data has that name, or it has no private tier and a budget is given, or there is no
+        account for it.
     BudgetExceeded
         The patients' cap does not allow it; nothing was trained.
     ResourceShort
         Memory or disk ran out; an old model is still there.
     """
-    generator_class = generator_type(name)
+    is_timeline = isinstance(cohort, TimelineCohort)
+    generator_class = timeline_generator_type(name) if is_timeline else generator_type(name)
     config = config if config is not None else generator_class.config_type()
     learned, plan = cohort, None
     if budget is not None:
         if account is None:
             raise OptionError("a private training needs a ledger to be written into")
         account.require_room(budget)
-        from ehr_pipeline.generators.private_codec import public_part  # its noise takes seconds to import
+        if is_timeline:
+            plan = generator_class.privacy_plan(config, budget)
+        else:
+            from ehr_pipeline.generators.private_codec import public_part  # its noise takes seconds to import
 
-        schema = public_part(cohort.schema)
-        learned = replace(cohort, schema=schema, table=cohort.table[schema.names])
-        plan = generator_class.privacy_plan(schema, config, budget)
-    fingerprint, entry = data_fingerprint(cohort), None
+            schema = public_part(cohort.schema)
+            learned = replace(cohort, schema=schema, table=cohort.table[schema.names])
+            plan = generator_class.privacy_plan(schema, config, budget)
+    fingerprint, entry = fingerprint or data_fingerprint(cohort), None
     if account is not None:
         source = folder.root.parent.name
         entry = account.charge(plan, source=source, generator=name, data_fingerprint=fingerprint)
@@ -116,9 +133,7 @@ def train(
             say(line)
     summary = TrainingSummary(
         generator=name,
-        n_rows=generator.n_patients or len(cohort.table),
-        n_patients=generator.n_patients or len(pd.unique(cohort.subject_id)),
-        left_out=[column for column in cohort.schema.names if column not in generator.schema],
+        **_learned(cohort, generator),
         duration_s=round(time.perf_counter() - started, 3),
         history=generator.history,
         data_fingerprint=fingerprint,
@@ -135,8 +150,21 @@ def train(
     return summary
 
 
-def load_model(folder: GeneratorFolder) -> Generator:
-    """The generator in `folder.model`.
+def _learned(cohort: TrainingCohort | TimelineCohort, generator: Generator | TimelineGenerator) -> dict[str, Any]:
+    """The fields of a summary that say what was learned from, and what was left out."""
+    if isinstance(cohort, TimelineCohort):
+        n = generator.n_patients or cohort.n_patients
+        n_events = None if generator.privacy else len(cohort.events)
+        return {"n_rows": n, "n_patients": n, "left_out": [], "n_events": n_events, "notes": generator.notes}
+    return {
+        "n_rows": generator.n_patients or len(cohort.table),
+        "n_patients": generator.n_patients or len(pd.unique(cohort.subject_id)),
+        "left_out": [column for column in cohort.schema.names if column not in generator.schema],
+    }
+
+
+def load_model(folder: GeneratorFolder) -> Generator | TimelineGenerator:
+    """The generator in `folder.model`, of tables or of timelines.
 
     Raises
     ------
@@ -146,11 +174,12 @@ def load_model(folder: GeneratorFolder) -> Generator:
     if not folder.model.is_dir():
         raise NotReady(f"{folder.root.name} has no model yet; train it first")
     name = read_json(folder.model / "model.json", "train the generator again")["generator"]
-    return generator_type(name).load(folder.model)
+    kind = timeline_generator_type(name) if name in TIMELINE_GENERATORS else generator_type(name)
+    return kind.load(folder.model)
 
 
 def require_present_data(folder: CohortFolder, generator: str) -> None:
-    """Make sure that the model was trained on what the cohort holds now, split included.
+    """Make sure that the model was trained on what the cohort holds now, split included (of timelines, their files).
 
     Raises
     ------
@@ -159,7 +188,11 @@ def require_present_data(folder: CohortFolder, generator: str) -> None:
     """
     files = folder.generator(generator)
     card = read_json(files.model / "model.json", f"train {generator} first")
-    if card["data_fingerprint"] != data_fingerprint(load_training_cohort(folder)):
+    if generator in TIMELINE_GENERATORS:
+        present = timelines_fingerprint(folder)
+    else:
+        present = data_fingerprint(load_training_cohort(folder))
+    if card["data_fingerprint"] != present:
         raise NotReady(f"{generator} was trained on other data than {folder.root.name} holds now; train it again")
 
 
@@ -171,8 +204,13 @@ def model_sha256(folder: GeneratorFolder) -> str:
     return digest.hexdigest()
 
 
-def data_fingerprint(cohort: TrainingCohort) -> str:
-    """SHA-256 over values, patients and schema, in the order of the rows."""
+def data_fingerprint(cohort: TrainingCohort | TimelineCohort) -> str:
+    """SHA-256 over values, patients and schema, in the order of the rows; of timelines, over all events."""
+    if isinstance(cohort, TimelineCohort):
+        digest = hashlib.sha256(repr(cohort.clock.state()).encode() + cohort.origin.tobytes())
+        for column in cohort.events:
+            digest.update(pd.util.hash_pandas_object(cohort.events[column], index=False).to_numpy().tobytes())
+        return digest.hexdigest()
     digest = hashlib.sha256(cohort.schema.model_dump_json().encode())
     digest.update(pd.util.hash_pandas_object(cohort.table[cohort.schema.names], index=False).to_numpy().tobytes())
     digest.update(cohort.subject_id.tobytes())

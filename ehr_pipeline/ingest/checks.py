@@ -104,11 +104,14 @@ def count_references(con: duckdb.DuckDBPyConnection, table: Table) -> list[Count
     return counts
 
 
-def count_rows(con: duckdb.DuckDBPyConnection, table: Table, n_read: int) -> list[Count]:
-    """Rows that the ingest read and that aren't there, or the other way round; a required table has some."""
+def count_rows(con: duckdb.DuckDBPyConnection, table: Table, n_read: int, *, is_mimic: bool = True) -> list[Count]:
+    """Rows that the ingest read and that aren't there, or the other way round.
+
+    A required table has some, where the source is MIMIC-IV; of others there are events alone.
+    """
     (n_rows,) = con.execute(f"SELECT count(*) FROM {table.name}").fetchone()
     counts = [Count(f"of {n_read:,} rows read there are {n_rows:,}", n_rows, abs(n_rows - n_read))]
-    if table.required:
+    if table.required and is_mimic:
         counts.append(Count("it is required and has no rows", n_rows, int(n_rows == 0)))
     return counts
 
@@ -175,7 +178,8 @@ def check_tables(data: storage.DataFolder) -> dict[str, tuple[CheckResult, ...]]
 
 def _counters(summary: IngestSummary, table: Table) -> dict[str, Callable[..., list[Count]]]:
     def rows(con: duckdb.DuckDBPyConnection, table: Table) -> list[Count]:
-        return count_rows(con, table, summary.tables[table.name].n_rows)
+        n_read = summary.tables[table.name].n_rows
+        return count_rows(con, table, n_read, is_mimic=summary.form == "mimic-iv")
 
     return dict(zip(CHECKS, (count_columns, count_keys, count_references, rows), strict=True))
 

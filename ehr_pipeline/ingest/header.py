@@ -46,11 +46,7 @@ def read_header(path: Path, table: Table) -> tuple[str, ...]:
     SourceError
         The file is not what its name says, or not all the table's columns are in it.
     """
-    try:
-        names = _parquet_names(path) if path.suffix.lower() == ".parquet" else _csv_names(path)
-    except PermissionError:
-        raise SourceError(f"{path} may not be read by this user; change its permissions") from None
-    names = [name.lower() for name in names]
+    names = [name.lower() for name in column_names(path)]
     twice = sorted({name for name in names if names.count(name) > 1} & set(table.column_names))
     if twice:
         raise SourceError(f"{path} has the column {twice[0]} twice; keep one of them")
@@ -60,6 +56,20 @@ def read_header(path: Path, table: Table) -> tuple[str, ...]:
     if missing:
         raise SourceError(_lacks(path, table, missing, [name for name in names if name not in table.column_names]))
     return tuple(names)
+
+
+def column_names(path: Path, delimiter: str = ",") -> list[str]:
+    """The column names that a file has, in its order; none where it has no line.
+
+    Raises
+    ------
+    SourceError
+        The file may not be read, or is not what its name says.
+    """
+    try:
+        return _parquet_names(path) if path.suffix.lower() == ".parquet" else _csv_names(path, delimiter)
+    except PermissionError:
+        raise SourceError(f"{path} may not be read by this user; change its permissions") from None
 
 
 def _no_header(path: Path, table: Table, names: list[str]) -> str:
@@ -92,7 +102,7 @@ def _parquet_names(path: Path) -> list[str]:
         raise SourceError(f"{path} is a damaged or truncated Parquet file; copy it again") from None
 
 
-def _csv_names(path: Path) -> list[str]:
+def _csv_names(path: Path, delimiter: str) -> list[str]:
     with path.open("rb") as file:
         start = file.read(HEADER_BYTES)
     if path.suffix.lower() == ".gz":
@@ -106,7 +116,7 @@ def _csv_names(path: Path) -> list[str]:
     if what != "plain text":
         raise SourceError(f"{name} {what}, not CSV text")
     text = start.decode("utf-8-sig", errors="replace")  # which row is not UTF-8, the reading will say
-    return [name.strip() for name in next(csv.reader(io.StringIO(text, newline="")), [])]
+    return [name.strip() for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])]
 
 
 def _unzipped(path: Path) -> bytes:

@@ -17,20 +17,25 @@ from typing import Any
 
 from ehr_pipeline import storage
 from ehr_pipeline.errors import NotReady, OptionError
-from ehr_pipeline.ingest.checks import refuse_references
 from ehr_pipeline.ingest.connection import open_to_build
-from ehr_pipeline.ingest.source import Source, find_source
-from ehr_pipeline.ingest.stream import write_stream
-from ehr_pipeline.ingest.summary import EventsSummary, IngestSummary, TableSummary
-from ehr_pipeline.ingest.warehouse import fill
+from ehr_pipeline.ingest.readers import read_source
+from ehr_pipeline.ingest.recognise import MappedSource, MedsSource, recognise
+from ehr_pipeline.ingest.source import Source
+from ehr_pipeline.ingest.summary import IngestSummary
 from ehr_pipeline.progress import Progress, Step, silent
 from ehr_pipeline.record import EVENT_SCHEMA
 
 SMALL_FILE_BYTES = 1 << 20
+AnySource = Source | MedsSource | MappedSource
 
 
-def ingest(sources: Sequence[Path], data: storage.DataFolder, progress: Progress | None = None) -> IngestSummary:
-    """Read MIMIC-IV tables from the folders `sources` into the warehouse and the event stream of `data`.
+def ingest(
+    sources: Sequence[Path], data: storage.DataFolder, progress: Progress | None = None, mapping: str | None = None
+) -> IngestSummary:
+    """Read the folders `sources` into the warehouse and the event stream of `data`.
+
+    They hold MIMIC-IV tables; or one of them MEDS events, or files that a mapping describes (`mapping`: a file, or the
+    name of one that ships; else the folder's own, or one that ships and has the same columns).
 
     A source that is what it was the last time is not read again. Otherwise everything is built to one side
     and renamed when all checks have passed: if this raises or is killed, what was there is as it was, and
@@ -39,16 +44,18 @@ def ingest(sources: Sequence[Path], data: storage.DataFolder, progress: Progress
     Raises
     ------
     SourceError
-        The source can't be read as MIMIC-IV tables; the message names the file, and the column or row.
+        The source can't be read; the message names the file, and the column or row.
+    DefinitionError
+        The mapping says something wrong; the message names the key.
     ResourceShort
         The disk or the memory is full.
     OptionError
-        The data folder can't hold a DuckDB database.
+        The data folder can't hold a DuckDB database, or there is no such mapping.
     """
     progress = progress or silent
     if "?" in str(data.root):
         raise OptionError(f"{data.root} can't be the data folder: DuckDB opens no path with a question mark")
-    source = find_source(sources)
+    source = recognise(sources, mapping)
     waiting = Step(task="waiting for another ingest into this folder", done=0, total=1, unit="ingests", elapsed_s=0)
     with storage.exclusive(data.ingest_lock, on_wait=lambda: progress(waiting)):
         signature = _signature(source)
@@ -63,17 +70,20 @@ def known_sources(data: storage.DataFolder) -> list[Path]:
     return [Path(folder) for folder in storage.read_json(data.ingest_manifest).get("sources", [])]
 
 
-def _build(source: Source, signature: dict[str, Any], data: storage.DataFolder, progress: Progress) -> IngestSummary:
+def known_mapping(data: storage.DataFolder) -> str | None:
+    """The mapping that the last ingest was asked for; None where it found its way itself."""
+    return storage.read_json(data.ingest_manifest).get("mapping") if data.ingest_manifest.exists() else None
+
+
+def _build(source: AnySource, signature: dict[str, Any], data: storage.DataFolder, progress: Progress) -> IngestSummary:
     with storage.scratch_folder(data.ingest_scratch) as scratch:
         database, events = scratch / data.warehouse.name, storage.private_folder(scratch / data.events.name)
         with open_to_build(database, storage.private_folder(scratch / "spill")) as con:
-            tables = fill(con, source.files, progress)
-            warnings = refuse_references(con, [file.table for file in source.files])
-            stream = write_stream(con, events, progress)
-        summary = IngestSummary(tables=tables, events=stream, notes=_notes(source, tables, stream, warnings))
-        _publish(database, events, source.truth, data)
+            summary = read_source(con, source, events, progress)
+        _publish(database, events, source.truth if isinstance(source, Source) else None, data)
     content = {
         "sources": [str(folder.resolve()) for folder in source.folders],
+        "mapping": source.asked if isinstance(source, MappedSource) else None,
         "signature": signature,
         "outputs": _outputs(data),
         "summary": summary.model_dump(mode="json"),
@@ -96,11 +106,9 @@ def _publish(database: Path, events: Path, truth: Path | None, data: storage.Dat
             shutil.copyfile(truth, temporary)
 
 
-def _signature(source: Source) -> dict[str, Any]:
+def _signature(source: AnySource) -> dict[str, Any]:
     """What the outputs depend on: each file by size and hash, or size and time if large; and this code."""
-    paths = {file.table.name: file.path for file in source.files}
-    if source.truth:
-        paths["truth"] = source.truth
+    paths = source.paths
     return {"code": _code_digest(), "files": {name: _fingerprint(path) for name, path in sorted(paths.items())}}
 
 
@@ -136,25 +144,3 @@ def _outputs(data: storage.DataFolder) -> dict[str, list[int]]:
     paths = [data.warehouse, *sorted(data.events.glob("*.parquet"))]
     paths = [path for path in (*paths, data.truth) if path.exists()]
     return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
-
-
-def _notes(
-    source: Source, tables: dict[str, TableSummary], stream: EventsSummary, warnings: list[str]
-) -> tuple[str, ...]:
-    """What a reader should know, one line for each kind of thing."""
-    short = {name: name.split(".")[1] for name in tables}
-    listed = {
-        "tables not in the source, created empty": [short[name] for name, table in tables.items() if not table.file],
-        "tables with a header and no rows": [
-            short[name] for name, table in tables.items() if table.file and not table.n_rows
-        ],
-        "columns that MIMIC-IV doesn't have, left out": [
-            f"{file.table.short_name}.{name}" for file in source.files for name in file.unknown_columns
-        ],
-        "files not read": [path.name for path in source.unread if path.suffix.lower() in (".csv", ".gz", ".parquet")],
-        "rows without a time, not in the event stream": [
-            f"{short[name]} {n_rows:,}" for name, n_rows in stream.undated.items()
-        ],
-        "references that lead nowhere, of those that MIMIC-IV leaves open": warnings,
-    }
-    return tuple(f"{what}: {', '.join(names)}" for what, names in listed.items() if names)

@@ -6,6 +6,7 @@ cells that they complain about; they are looked at and never passed on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -29,7 +30,7 @@ _FAULTS = {
     "LINE SIZE OVER MAXIMUM": "is longer than 2 MB: a quote may not be closed",
     "INVALID ENCODING": "is not UTF-8 text; save the whole file as UTF-8",
 }
-_MAX_FAULTS = 1000
+MAX_FAULTS = 1000
 
 
 def sql_text(text: str | Path) -> str:
@@ -56,7 +57,8 @@ def read_into_table(con: duckdb.DuckDBPyConnection, file: SourceFile) -> int:
         insert = f"INSERT INTO {file.table.name} ({columns}) SELECT {columns} FROM {_relation(file)}"
         (n_rows,) = con.execute(insert).fetchone()
         if not file.is_parquet:
-            _refuse_faults(con, file)
+            kinds = {column.name: _KINDS[column.type] for column in file.table.columns if column.type in _KINDS}
+            refuse_faults(con, file.path, kinds)
     except duckdb.Error as error:
         raise plain_error(error, f"{file.path}") from None
     return n_rows
@@ -87,14 +89,15 @@ def _relation(file: SourceFile) -> str:
     )
     return (
         f"read_csv({sql_text(file.path)}, columns = {{{types}}}, header = true, auto_detect = false, delim = ',', "
-        f"quote = '\"', escape = '\"', store_rejects = true, rejects_limit = {_MAX_FAULTS})"
+        f"quote = '\"', escape = '\"', store_rejects = true, rejects_limit = {MAX_FAULTS})"
     )
 
 
-def _refuse_faults(con: duckdb.DuckDBPyConnection, file: SourceFile) -> None:
+def refuse_faults(con: duckdb.DuckDBPyConnection, path: Path, kinds: Mapping[str, str]) -> None:
     """Refuse the file if DuckDB set rows aside; only their place and kind of fault are looked at.
 
-    The first faulty file is the last one read, so what stands there is of this file.
+    `kinds` says what a cell of a column must be. The first faulty file is the last one read, so what stands there is
+    of this file.
     """
     # A row that is broken as a whole has bad cells as a consequence, so that fault is named first.
     faults = con.execute(
@@ -104,11 +107,11 @@ def _refuse_faults(con: duckdb.DuckDBPyConnection, file: SourceFile) -> None:
     if not faults:
         return
     row, column, kind = faults[0]
-    what = _FAULTS.get(kind) or f"has no {_kind(file.table[column])} in column {column}"
+    what = _FAULTS.get(kind) or f"has no {kinds.get(column, 'readable cell')} in column {column}"
     n_rows = len({fault[0] for fault in faults})
-    limit = " or more" if len(faults) >= _MAX_FAULTS else ""
+    limit = " or more" if len(faults) >= MAX_FAULTS else ""
     more = f" ({n_rows:,}{limit} rows have faults)" if n_rows > 1 else ""
-    raise SourceError(f"{file.path}: row {row} {what}{more}")
+    raise SourceError(f"{path}: row {row} {what}{more}")
 
 
 def _refuse_casts(con: duckdb.DuckDBPyConnection, file: SourceFile) -> None:

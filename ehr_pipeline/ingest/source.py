@@ -48,6 +48,11 @@ class Source:
     unread: tuple[Path, ...]
     truth: Path | None
 
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Every file that is read, by a name of its own."""
+        return {file.table.name: file.path for file in self.files} | ({"truth": self.truth} if self.truth else {})
+
 
 def find_source(folders: Sequence[Path]) -> Source:
     """Find the tables in `folders`, each laid out as MIMIC-IV (`hosp/`, `icu/`, `ed/`, `extension/`) or flat.

@@ -80,7 +80,7 @@ def prepare_cohort(definition: CohortDefinition, data: DataFolder) -> PreparedSu
     with ExitStack() as writing:
         targets = (folder.prepared_table, folder.prepared_events, folder.schema)
         table_file, events_file, schema_file = (writing.enter_context(atomic_file(target)) for target in targets)
-        table, impossible, unknown = _prepared_table(definition, schema, read_parquet(folder.table))
+        table, impossible, unknown = prepared_table(definition, schema, read_parquet(folder.table))
         table.to_parquet(table_file, index=False)
         n_events, impossible_events = _prepare_events(folder, events_file)
         schema_file.write_text(schema.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
@@ -116,10 +116,10 @@ def _check_cohort(definition: CohortDefinition, folder: CohortFolder) -> None:
         raise NotReady(f"the definition of {definition.name} has changed since the cohort was built; build it again")
 
 
-def _prepared_table(
+def prepared_table(
     definition: CohortDefinition, schema: Schema, table: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, int], dict[str, int]]:
-    """The table on its schema, impossible values by column, unknown wordings by column."""
+    """The table on its schema with its `subject_id`, impossible values by column, unknown wordings by column."""
     prepared, impossible, unknown = {}, {}, {}
     for column in schema.columns:
         values, name = table[column.name], column.name

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ehr_pipeline.generators.registry import GENERATORS
+from ehr_pipeline.generators.registry import entry_of
 from ehr_pipeline.record import Column
 from ehr_pipeline.release import coarse, statement
 from ehr_pipeline.release.crosswalk import criteria
@@ -49,7 +49,7 @@ def public_facts(cleared: Cleared, release: str, made_at: datetime, table: Path,
         "source": evidence.report["lineage"]["source"],
         "is_simulated": evidence.report["lineage"]["is_simulated"],
         "generator": evidence.generator,
-        "generator_title": GENERATORS[evidence.generator].title,
+        "generator_title": entry_of(evidence.generator).title,
         "tier": spending.tier,
         "tier_words": statement.PRIVATE_WORDS if cleared.is_private else statement.NON_PRIVATE_WORDS,
         "is_private": cleared.is_private,

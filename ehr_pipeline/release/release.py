@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.errors import OptionError, ReleaseRefused
+from ehr_pipeline.generators.registry import TIMELINE_GENERATORS
 from ehr_pipeline.privacy.ledger import Ledger
 from ehr_pipeline.release.bundle import write_bundle
 from ehr_pipeline.release.gate import Cleared, examine
 from ehr_pipeline.release.layout import MANIFEST, PAGES
 from ehr_pipeline.release.signing import fingerprint, signing_key
 from ehr_pipeline.storage import DataFolder, atomic_file, atomic_folder, exclusive, sha256, write_json
+
+TABLE_ALONE = "the bundle holds the patient table alone: no attack has judged the events, and they stay inside"
+"""Said with the release of a generator of timelines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,8 @@ def release(
         raise OptionError(f"{data.root} has no cohort {cohort}; run it first")
     with exclusive(data.release_lock(cohort), on_wait=lambda: say("another release of this cohort runs; waiting")):
         cleared = examine(data, cohort, generator, tier=tier, approvers=approvers)
+        if generator in TIMELINE_GENERATORS:
+            say(TABLE_ALONE)
         made_at = clock()
         name = release_id(cleared, made_at)
         target = data.releases(cohort) / name

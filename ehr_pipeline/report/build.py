@@ -5,10 +5,12 @@ What belongs here: the order of things (refuse claims, hide small cells, show, l
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -20,6 +22,9 @@ from ehr_pipeline.report.scores import report_scores
 from ehr_pipeline.report.smallcells import HIDDEN, is_small, protect
 from ehr_pipeline.report.view import view
 from ehr_pipeline.storage import CohortFolder, sha256, write_json, write_text
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +85,7 @@ def _refuse_claims(inputs: ReportInputs) -> None:
 
 
 def _plain(content: Any) -> Any:
-    """Findings as dicts, lists and values, so that every text in them can be walked."""
+    """Findings as dicts, lists and values, so that every text in them can be walked; numbers in lists say nothing."""
     if isinstance(content, BaseModel):
         return content.model_dump(mode="json")
     if is_dataclass(content) and not isinstance(content, type):
@@ -88,7 +93,7 @@ def _plain(content: Any) -> Any:
     if isinstance(content, dict):
         return {str(name): _plain(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
+        return [_plain(value) for value in content if not isinstance(value, int | float)]
     return content
 
 
@@ -107,7 +112,23 @@ def _environment() -> Any:
 
 
 def _render(context: dict[str, Any]) -> str:
+    script = _own("review.js") if context["viewers"] else None
+    digest = hashlib.sha256(script.encode()).digest() if script else b""
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            **context,
+            style=_own("style.css"),
+            script=script,
+            script_sha256=base64.b64encode(digest).decode("ascii"),
+        )
+        .lstrip()
+    )
+
+
+def _own(name: str) -> Markup:
+    """A file of the page, as it is."""
     from markupsafe import Markup
 
-    style = Markup((Path(__file__).with_name("page") / "style.css").read_text(encoding="utf-8"))  # noqa: S704  our own file
-    return _environment().get_template("page.html").render(**context, style=style).lstrip()
+    return Markup((Path(__file__).with_name("page") / name).read_text(encoding="utf-8"))  # noqa: S704  our own file

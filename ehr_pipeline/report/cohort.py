@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ehr_pipeline.cohort import CohortDefinition
+from ehr_pipeline.cohort import CohortDefinition, folders_of_cohorts, load_definitions
 from ehr_pipeline.cohort.summary import load_summary
-from ehr_pipeline.errors import NotReady
+from ehr_pipeline.errors import NotReady, OptionError
 from ehr_pipeline.evaluate.cohort import data_hashes
 from ehr_pipeline.evaluate.result import Evaluation
-from ehr_pipeline.generators.registry import GENERATORS
+from ehr_pipeline.generators.registry import GENERATORS, TIMELINE_GENERATORS
 from ehr_pipeline.generators.train import model_sha256
 from ehr_pipeline.privacy.ledger import Ledger
 from ehr_pipeline.record import Schema
+from ehr_pipeline.report.analyses import AnalysisResult, analyse_cohort
 from ehr_pipeline.report.build import build_report, write_report
+from ehr_pipeline.report.code_titles import retitled
 from ehr_pipeline.report.inputs import CohortFacts, FlowStep, GeneratorFacts, Lineage, ReportInputs
+from ehr_pipeline.report.reviews import read_reviews, sum_up
 from ehr_pipeline.report.summary import key_scores, thumbnail
+from ehr_pipeline.report.viewer import read_viewer
 from ehr_pipeline.storage import CohortFolder, DataFolder, read_json, sha256
 
+ALL_GENERATORS = {**GENERATORS, **TIMELINE_GENERATORS}
+FACTS = ("device", "duration_s", "n_rows", "n_patients", "n_events", "left_out", "notes")
 VERSIONS_OF = ("ehr-pipeline", "dagster", "duckdb", "great-expectations", "numpy", "pandas", "scikit-learn", "torch")
 
 
@@ -56,7 +63,7 @@ def report_cohort(
         The cohort is not prepared, or no generator has scores for its present tables.
     """
     folder = data.cohort(definition.name)
-    generators = [facts for name in GENERATORS if (facts := _generator(folder, name)) is not None]
+    generators = [facts for name in ALL_GENERATORS if (facts := _generator(data, folder, name)) is not None]
     if not generators:
         raise NotReady(f"cohort {definition.name} has no scores for its present tables; evaluate a generator first")
     inputs = ReportInputs(
@@ -66,6 +73,7 @@ def report_cohort(
         generators=generators,
         real_sanity=read_json(folder.sanity),
         spent=Ledger(data.ledger).totals(),
+        analyses=_analyses(data, definition.name, generators),
     )
     report = build_report(inputs)
     write_report(report, folder)
@@ -76,7 +84,30 @@ def report_cohort(
     )
 
 
-def _generator(folder: CohortFolder, name: str) -> GeneratorFacts | None:
+def refresh_report(data: DataFolder, cohort: str) -> Path:
+    """Write the report of a cohort by its name again; returns the page's path.
+
+    Raises
+    ------
+    OptionError
+        There is no such cohort.
+    NotReady
+        As of `report_cohort`.
+    """
+    definitions = load_definitions(folders_of_cohorts(data))
+    if cohort not in definitions:
+        raise OptionError(f"there is no cohort {cohort!r}; see `ehr-pipeline cohorts`")
+    report_cohort(data, definitions[cohort])
+    return data.cohort(cohort).report_page
+
+
+def _analyses(data: DataFolder, cohort: str, generators: Sequence[GeneratorFacts]) -> tuple[AnalysisResult, ...] | None:
+    """Analyses of MIMIC-IV, where some generator makes timelines and there is a warehouse to compare with."""
+    timed = [one.name for one in generators if one.evaluation.timelines is not None]
+    return analyse_cohort(data, cohort, timed) if timed and data.warehouse.exists() else None
+
+
+def _generator(data: DataFolder, folder: CohortFolder, name: str) -> GeneratorFacts | None:
     """A generator's findings; None where it has none, or they are about other tables or another model than stand."""
     files = folder.generator(name)
     if not (files.scores.exists() and files.synthetic.exists() and files.sanity.exists()):
@@ -90,17 +121,23 @@ def _generator(folder: CohortFolder, name: str) -> GeneratorFacts | None:
         return None
     if sanity["drawn_with"].get("model_sha256") != model_sha256(files):
         return None
+    if evaluation.timelines is not None:
+        evaluation = evaluation.model_copy(update={"timelines": retitled(evaluation.timelines, data.warehouse)})
     model = read_json(card)
+    viewer = read_viewer(files.events, data.warehouse) if files.events.exists() else None
+    reviews = read_reviews(files) if viewer is not None else []
     return GeneratorFacts(
         name=name,
-        title=GENERATORS[name].title,
+        title=ALL_GENERATORS[name].title,
         config=model["config"],
         evaluation=evaluation,
         history=model["history"],
         sanity=sanity,
         privacy=model.get("privacy"),
         audit=read_json(files.audit)["lines"] if files.audit.exists() else (),
-        facts={fact: model[fact] for fact in ("device", "duration_s", "n_rows", "n_patients", "left_out")},
+        facts={fact: model[fact] for fact in FACTS if fact in model},
+        viewer=viewer,
+        reviews=sum_up(reviews, viewer.events_sha256) if viewer is not None and reviews else None,
     )
 
 

@@ -35,8 +35,8 @@ class Figure:
     place: int | None = None
 
 
-def score_strip(generators: Sequence[GeneratorFacts]) -> Figure | None:
-    """Key scores of all generators between floor and null."""
+def score_strip(generators: Sequence[GeneratorFacts], null: str = "independent columns") -> Figure | None:
+    """Key scores of all generators between floor and null, which `null` names."""
     names = metrics.key_names(name for generator in generators for name in generator.evaluation.scores)
     rows: list[tuple[str, list[tuple[int, Score]]]] = []
     for name in names:
@@ -47,7 +47,7 @@ def score_strip(generators: Sequence[GeneratorFacts]) -> Figure | None:
         ]
         if scores:
             rows.append((metrics.title(name), scores))
-    return Figure(title="Between floor and null", picture=strip(rows)) if rows else None
+    return Figure(title="Between floor and null", picture=strip(rows, null)) if rows else None
 
 
 def distributions(schema: Schema, generators: Sequence[GeneratorFacts]) -> list[Figure]:

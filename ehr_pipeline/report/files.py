@@ -12,8 +12,11 @@ from typing import Any
 
 from ehr_pipeline.evaluate.files import ComparedFiles
 from ehr_pipeline.evaluate.questions import Questions
+from ehr_pipeline.evaluate.result import Evaluation
+from ehr_pipeline.evaluate.score import Dimension
 from ehr_pipeline.evaluate.thresholds import Thresholds
 from ehr_pipeline.report.build import Report, build_report
+from ehr_pipeline.report.code_titles import retitled
 from ehr_pipeline.report.inputs import CohortFacts, GeneratorFacts, Lineage, ReportInputs
 from ehr_pipeline.report.lint import claims
 from ehr_pipeline.storage import write_json, write_text
@@ -30,7 +33,7 @@ def report_files(compared: ComparedFiles) -> Report:
     DefinitionError
         A column or level is named for a claim that no number can carry (`lint.BANNED`).
     """
-    evaluation, files = compared.evaluation, compared.files
+    evaluation, files = _of_events(compared.evaluation), compared.files
     names = {role: _shown_name(role, facts.name) for role, facts in files.items()}
     provenance = evaluation.provenance
     held_out = (
@@ -66,6 +69,20 @@ def report_files(compared: ComparedFiles) -> Report:
         is_of_files=True,
     )
     return build_report(inputs)
+
+
+def _of_events(evaluation: Evaluation) -> Evaluation:
+    """What was found in events alone, by readers' titles, and why the questions to tables were not judged."""
+    found = evaluation.timelines
+    if found is None or evaluation.columns:
+        return evaluation
+    not_judged: dict[Dimension, str] = {
+        **dict.fromkeys(("fidelity", "utility", "causal"), "events were compared, which timelines are about"),
+        "privacy": "no attack was run on these events, so nothing is known of what they give away",
+    }
+    return evaluation.model_copy(
+        update={"timelines": retitled(found), "not_judged": not_judged | evaluation.not_judged}
+    )
 
 
 def write_files_report(report: Report, folder: Path) -> Path:

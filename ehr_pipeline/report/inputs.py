@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ehr_pipeline.evaluate.result import Evaluation
 from ehr_pipeline.privacy.entries import Total
 from ehr_pipeline.record import Schema
+
+if TYPE_CHECKING:  # these import how small cells are hidden, which needs the types here
+    from ehr_pipeline.report.analyses import AnalysisResult
+    from ehr_pipeline.report.reviews import ReviewSummary
+    from ehr_pipeline.report.viewer import Viewer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +106,10 @@ class GeneratorFacts:
         What a private fit spent (`PrivacyPlan.record`); None without a budget.
     audit
         What an audit with canaries found, in lines; empty where none was run.
+    viewer
+        Single synthetic patients to review, of a generator of timelines.
+    reviews
+        What reviewers said of them; None where nothing is stored.
     """
 
     name: str
@@ -112,6 +121,8 @@ class GeneratorFacts:
     facts: Mapping[str, Any] = field(default_factory=dict)
     privacy: Mapping[str, Any] | None = None
     audit: Sequence[str] = ()
+    viewer: Viewer | None = None
+    reviews: ReviewSummary | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +137,8 @@ class ReportInputs:
         Content of `prepared/sanity.json`.
     spent
         What the ledger knows of the data folder's patients.
+    analyses
+        Analyses of MIMIC-IV on the real warehouse and on what the generators of timelines made of it.
     is_of_files
         Whether files were compared: no cohort was built, no rule was run and nothing is known of the generator, so
         that those parts of the page are absent.
@@ -137,4 +150,5 @@ class ReportInputs:
     generators: Sequence[GeneratorFacts]
     real_sanity: Mapping[str, Any] | None = None
     spent: Sequence[Total] = ()
+    analyses: Sequence[AnalysisResult] | None = None
     is_of_files: bool = False

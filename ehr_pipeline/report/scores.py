@@ -6,6 +6,7 @@ What belongs here: its shape. What does not: any new number. NaN and infinity be
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from ehr_pipeline.report import verdicts
@@ -43,6 +44,7 @@ def report_scores(inputs: ReportInputs) -> dict[str, Any]:
         },
         "schema": inputs.schema.model_dump(mode="json", exclude_none=True),
         "real_sanity": inputs.real_sanity,
+        "analyses": None if inputs.analyses is None else [asdict(one) for one in inputs.analyses],
         "generators": {
             generator.name: {"title": generator.title, "tier": card.tier, **_generator(generator, card)}
             for generator, card in zip(inputs.generators, verdicts.cards(inputs), strict=True)
@@ -65,6 +67,7 @@ def _generator(generator: GeneratorFacts, card: verdicts.Card) -> dict[str, Any]
         },
         **evaluation,
         "sanity": generator.sanity,
+        "reviews": None if generator.reviews is None else asdict(generator.reviews),
         "privacy": generator.privacy,
         "config": dict(generator.config),
         "facts": dict(generator.facts),

@@ -22,13 +22,21 @@ DOTS_PER_INCH, MAX_CELLS = 100, 48
 
 
 def key_scores(report: Report) -> dict[str, float]:
-    """The handful of numbers per generator worth plotting over time: `generator/metric` to value."""
-    generators = report.scores["generators"]
+    """The handful of numbers per generator worth plotting over time: `generator/metric` to value.
+
+    Those of events are `generator/timelines/metric`.
+    """
+    tables = {name: found["scores"] for name, found in report.scores["generators"].items()}
+    events = {
+        f"{name}/timelines": found["timelines"]["scores"]
+        for name, found in report.scores["generators"].items()
+        if found["timelines"] is not None
+    }
     return {
-        f"{generator}/{name}": found["scores"][name]["value"]
-        for generator, found in generators.items()
-        for name in metrics.key_names(found["scores"])
-        if found["scores"][name]["value"] is not None
+        f"{whose}/{name}": scores[name]["value"]
+        for whose, scores in (tables | events).items()
+        for name in metrics.key_names(scores)
+        if scores[name]["value"] is not None
     }
 
 

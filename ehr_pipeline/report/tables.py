@@ -63,6 +63,11 @@ def key_scores(generators: Sequence[GeneratorFacts]) -> list[ScoreGroup]:
     return _groups(generators, metrics.key_names(_names(generators)))
 
 
+def all_scores(generators: Sequence[GeneratorFacts]) -> list[ScoreGroup]:
+    """Every score, in the order met."""
+    return _groups(generators, _names(generators))
+
+
 def scores_of(generators: Sequence[GeneratorFacts], dimension: str) -> list[ScoreGroup]:
     """Every score of one dimension."""
     names = [

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ehr_pipeline.evaluate.result import Attack, Evaluation, Score
+from ehr_pipeline.evaluate.timelines.result import TimelineEvaluation
 from ehr_pipeline.report import metrics
 from ehr_pipeline.report.inputs import ReportInputs
 from ehr_pipeline.report.numbers import number
@@ -64,6 +65,8 @@ def cards(inputs: ReportInputs) -> list[Card]:
     found = []
     for one in inputs.generators:
         dimensions = [_dimension(dimension, one.evaluation) for dimension in DIMENSIONS]
+        if one.evaluation.timelines is not None:
+            dimensions.append(_timelines(one.evaluation.timelines))
         if not inputs.is_of_files:
             dimensions.append(_sanity(read_sanity(one.sanity, "synthetic")))
         found.append(
@@ -105,6 +108,14 @@ def _dimension(dimension: str, evaluation: Evaluation) -> DimensionVerdict:
     reasons = [_reason(score) for score in failed] + reasons
     state: State = "failed" if reasons else "passed" if n_gates and why_not is None else "not judged"
     return DimensionVerdict(dimension=dimension, state=state, n_gates=n_gates, failed=tuple(reasons), why_not=why_not)
+
+
+def _timelines(found: TimelineEvaluation) -> DimensionVerdict:
+    """The gates of the events, whatever they measure."""
+    gates = [score for score in found.scores.values() if score.verdict != "diagnostic"]
+    failed = tuple(_reason(score) for score in gates if score.verdict == "failed")
+    state: State = "failed" if failed else "passed" if gates else "not judged"
+    return DimensionVerdict(dimension="timelines", state=state, n_gates=len(gates), failed=failed)
 
 
 def _attack_failures(attacks: Sequence[Attack]) -> list[str]:

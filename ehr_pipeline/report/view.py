@@ -20,6 +20,7 @@ from ehr_pipeline.report.pairs import named, pairs
 from ehr_pipeline.report.promise import SPENT_HEADS, promises, spent_rows
 from ehr_pipeline.report.sanity_view import SanityView, read_sanity
 from ehr_pipeline.report.tables import RuleRow, ScoreGroup, Table
+from ehr_pipeline.report.timelines import timeline_contents, timelines_view
 
 CONTENTS = (
     ("verdict", "Verdict"),
@@ -41,11 +42,12 @@ CONTENTS = (
 def view(inputs: ReportInputs) -> dict[str, Any]:
     """The context of `page.html`. `inputs` must have its small cells hidden already."""
     generators = inputs.generators
+    keys = [_key(place) for place in range(len(generators))]
     content = {
         "cohort": inputs.cohort,
         "lineage": inputs.lineage,
         "generators": generators,
-        "keys": [_key(place) for place in range(len(generators))],
+        "keys": keys,
         "is_of_files": inputs.is_of_files,
         "facts": _facts(inputs),
         "limits": limits(inputs),
@@ -71,6 +73,7 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
         "losses": figures.losses(generators),
         "generator_facts": {one.name: pairs(named(one.facts)) for one in generators},
         "generator_settings": {one.name: pairs(one.config) for one in generators},
+        **timelines_view(inputs, keys),
         **lineage_view(inputs),
         **_glossary(generators),
     }
@@ -78,18 +81,24 @@ def view(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def _contents(inputs: ReportInputs, content: dict[str, Any]) -> list[tuple[str, str]]:
-    """Anchors and titles of the sections. A report of files has none that needs a cohort or was not asked for."""
+    """Anchors and titles of the sections; those of timelines stand where some generator makes them.
+
+    A report of files has no section that needs a cohort or was not asked for.
+    """
+    after = next(place for place, (anchor, _) in enumerate(CONTENTS) if anchor == "compared") + 1
+    contents = [*CONTENTS[:after], *timeline_contents(inputs), *CONTENTS[after:]]
     if not inputs.is_of_files:
-        return list(CONTENTS)
+        return contents
     has = {
         "utility": bool(content["utility"]),
         "causal": content["effect"] is not None,
         "subgroups": bool(content["subgroups"]),
         "sanity": False,
         "generators": False,
+        **dict.fromkeys(("compared", "fidelity", "epidemiology"), bool(inputs.schema.columns)),
     }
     titles = {"compared": "Key scores"}
-    return [(anchor, titles.get(anchor, title)) for anchor, title in CONTENTS if has.get(anchor, True)]
+    return [(anchor, titles.get(anchor, title)) for anchor, title in contents if has.get(anchor, True)]
 
 
 def _key(place: int) -> Markup:
@@ -101,7 +110,8 @@ def _key(place: int) -> Markup:
 def _facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     cohort, lineage = inputs.cohort, inputs.lineage
     if inputs.is_of_files:
-        made = [("Synthetic rows", count(one.evaluation.n_rows["synthetic"])) for one in inputs.generators]
+        what = "Synthetic rows" if inputs.schema.columns else "Synthetic patients"
+        made = [(what, count(one.evaluation.n_rows["synthetic"])) for one in inputs.generators]
     else:
         made = [("Generators", count(len(inputs.generators)))]
     return [
@@ -109,7 +119,7 @@ def _facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         ("Training", patients(cohort.n_train)),
         ("Holdout", patients(cohort.n_holdout)),
         *made,
-        ("Columns", count(len(inputs.schema.columns))),
+        *([("Columns", count(len(inputs.schema.columns)))] if inputs.schema.columns else []),
         ("Source", lineage.source),
         ("Made", lineage.made_at[:16].replace("T", " ")),
     ]
@@ -181,6 +191,9 @@ def read_views(inputs: ReportInputs) -> tuple[SanityView | None, list[SanityView
 
 
 def _glossary(generators: Sequence[GeneratorFacts]) -> dict[str, Any]:
-    stems = dict.fromkeys(metrics.base(name) for g in generators for name in g.evaluation.scores)
+    of_events = [g.evaluation.timelines.scores for g in generators if g.evaluation.timelines]
+    stems = dict.fromkeys(
+        metrics.base(name) for scores in (*(g.evaluation.scores for g in generators), *of_events) for name in scores
+    )
     meanings = [(stem, metrics.title(stem), metrics.plain(stem)) for stem in stems if metrics.plain(stem)]
     return {"words": list(metrics.glossary().words.items()), "meanings": meanings}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,8 @@ class Accounting:
         Rows that broke each HARD rule, by rule key; a row may break several.
     subgroups
         Rejection by (sensitive column, level); the level None holds rows without a value.
+    mended
+        Of timelines: events and facts set right before anything was judged, by what was wrong with them.
     """
 
     n_accepted: int
@@ -80,6 +82,7 @@ class Accounting:
     rules: dict[str, Rejection]
     subgroups: dict[tuple[str, str | None], Rejection]
     shifts: tuple[Shift, ...]
+    mended: dict[str, int] = field(default_factory=dict)
 
     @property
     def n_drawn(self) -> int:
@@ -104,6 +107,7 @@ class Accounting:
                 for (column, level), rejection in self.subgroups.items()
             ],
             "shifts": [shift.as_dict() for shift in self.shifts],
+            **({"mended": self.mended} if self.mended else {}),
         }
 
 

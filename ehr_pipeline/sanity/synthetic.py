@@ -1,15 +1,19 @@
 """A synthetic table, drawn until it is sane, judged beside the real cohort, and written only if it passes.
 
-What belongs here: `write_synthetic` and the record it leaves, `sanity.json`. The table is read back from the file that
-would be released: what is judged is what is written.
+What belongs here: `write_synthetic` and the record it leaves, `sanity.json`; `write_accepted` for whoever draws
+otherwise (`timelines.py`). The table is read back from the file that would be released: what is judged is what is
+written.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -78,33 +82,67 @@ def write_synthetic(
     drawn_with
         How the chunks were drawn (seed, model), kept in the record word for word.
     """
+
+    def draw(hard: Sequence[BoundRule], table: Path, others: Sequence[Path]) -> Accounting:
+        return draw_accepted(chunks, n, schema, hard, table, max_draws=max_draws, progress=progress)
+
+    return write_accepted(draw, n, schema, real, folder, is_private=is_private, rules=rules, drawn_with=drawn_with)
+
+
+Draw = Callable[[Sequence[BoundRule], Path, Sequence[Path]], Accounting]
+"""Writes accepted rows into a temporary file, what goes with them into others, and says what it took."""
+
+
+def write_accepted(
+    draw: Draw,
+    n: int,
+    schema: Schema,
+    real: RealSanity,
+    folder: GeneratorFolder,
+    *,
+    others: Mapping[str, Path] = MappingProxyType({}),
+    is_private: bool = False,
+    rules: tuple[Rule, ...] | None = None,
+    drawn_with: Mapping[str, Any] | None = None,
+) -> SyntheticSanity:
+    """`write_synthetic`, with the drawing given.
+
+    `others` are files by name that are written with the table, and stand or fall with it; the record holds their
+    SHA-256 as `NAME_sha256`.
+    """
     rules = load_rules() if rules is None else rules
     bound = bind(schema, rules)
+    targets = (*others.values(), folder.synthetic)
     try:
-        with atomic_file(folder.synthetic) as temporary:
-            hard = rejecting_rules(bound, real.rules, is_private)
-            accounting = draw_accepted(chunks, n, schema, hard, temporary, max_draws=max_draws, progress=progress)
+        with ExitStack() as writing:
+            *beside, temporary = (writing.enter_context(atomic_file(target)) for target in targets)
+            accounting = draw(rejecting_rules(bound, real.rules, is_private), temporary, beside)
             judged = judge_synthetic(run_file_rules(temporary, schema, bound), real.rules, is_private)
             checks = check_table(temporary, schema, judged, n_expected=n)
             sanity = SyntheticSanity(accounting=accounting, judged=tuple(judged), checks=tuple(checks))
             content = _as_dict(sanity, real, rules_hash(rules), is_private) | {
                 "table_sha256": sha256(temporary),
+                **{f"{name}_sha256": sha256(path) for name, path in zip(others, beside, strict=True)},
                 "drawn_with": dict(drawn_with or {}),
             }
             folder.sanity.unlink(missing_ok=True)  # the old record must never stand beside the new table
             if not sanity.passed:
                 raise _Refused
     except _Refused:
-        folder.synthetic.unlink(missing_ok=True)
+        _remove(targets)
         return sanity
     except ResourceShort:  # says nothing about the table: what stood there before still stands
         raise
     except Exception:
-        folder.sanity.unlink(missing_ok=True)
-        folder.synthetic.unlink(missing_ok=True)
+        _remove((folder.sanity, *targets))
         raise
     write_json(folder.sanity, content)
     return sanity
+
+
+def _remove(targets: Iterable[Path]) -> None:
+    for target in targets:
+        target.unlink(missing_ok=True)
 
 
 def rejecting_rules(bound: Sequence[BoundRule], real: dict[str, RealCount], is_private: bool) -> list[BoundRule]:

@@ -5,12 +5,14 @@ What belongs here: clocks of files that say nothing about theirs. What does not:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from ehr_pipeline.errors import SourceError
 from ehr_pipeline.generators.codec import MINIMUM_PATIENTS
-from ehr_pipeline.generators.timelines import DAY_MINUTES, NEW_ORIGIN, Clock, TimelineCohort, events_frame
+from ehr_pipeline.generators.timelines import BIRTH, DAY_MINUTES, NEW_ORIGIN, Clock, TimelineCohort, events_frame
 from ehr_pipeline.timelines.files import NO_TIME
 from ehr_pipeline.timelines.mend import Events
 
@@ -18,6 +20,9 @@ MINUTE = 60_000_000
 """Microseconds."""
 SHARED_SHARE, SHARED_PART = 0.9, 0.1
 """So many patients begin in so large a first part of the whole time, if all have one clock."""
+
+MOST_YEARS = 30
+"""A fit within a budget takes it as public that nobody is watched for longer."""
 
 
 def cohort_of(events: Events, path_name: str) -> TimelineCohort:
@@ -60,6 +65,21 @@ def cohort_of(events: Events, path_name: str) -> TimelineCohort:
     )
     with_rows = np.unique(patient[is_kept])
     return TimelineCohort(events=frame, origin=origin[with_rows].astype("datetime64[us]"), clock=clock)
+
+
+def own_clocks(events: Events, path_name: str) -> TimelineCohort:
+    """The cohort of a file for a fit within a budget: each patient begins with the first event after birth.
+
+    Nothing is looked up that all patients have in common: `MOST_YEARS` is as long as anyone is watched.
+    Errors as `cohort_of`'s.
+    """
+    cohort = cohort_of(events, path_name)
+    first = np.full(cohort.n_patients, np.datetime64("9999-01-01", "us"))
+    is_timed = ~cohort.is_static & (cohort.events["code"] != BIRTH).to_numpy()
+    np.minimum.at(first, cohort.patient[is_timed], cohort.events["time"].to_numpy()[is_timed])
+    has_times = np.bincount(cohort.patient[is_timed], minlength=cohort.n_patients) > 0
+    clock = Clock(start=NEW_ORIGIN, is_shared=False, window_minutes=MOST_YEARS * 365 * DAY_MINUTES)
+    return replace(cohort, origin=np.where(has_times, first, NEW_ORIGIN), clock=clock)
 
 
 def _shared_start(first: np.ndarray, last: np.ndarray) -> int | None:

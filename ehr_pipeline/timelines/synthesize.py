@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ehr_pipeline.errors import OptionError
+from ehr_pipeline.generators.base import GeneratorConfig
 from ehr_pipeline.generators.registry import default_timeline_generator, timeline_generator_type
 from ehr_pipeline.generators.timelines import EVENT_COLUMNS, TimelineCohort, TimelineGenerator
-from ehr_pipeline.privacy.account import Account
+from ehr_pipeline.privacy.account import Account, asked_budget, require_kept
+from ehr_pipeline.privacy.budget import PrivacyPlan
 from ehr_pipeline.progress import Progress, Step, silent
-from ehr_pipeline.timelines.cohort import cohort_of
+from ehr_pipeline.timelines.cohort import cohort_of, own_clocks
 from ehr_pipeline.timelines.files import read_raw
 from ehr_pipeline.timelines.mend import mended
 from ehr_pipeline.timelines.write import fresh_ids, write_events
@@ -41,7 +43,11 @@ class EventsRequest:
     generator
         Where None, the registry's.
     patients
-        As many as there are where None.
+        As many as there are where None; with a budget, as many as the fit counted with noise.
+    conditions
+        Static facts that every patient has: name to value, as text.
+    epsilon, delta
+        Of the budget per patient; without epsilon there is none.
     account
         Where the fit is written down; None writes it nowhere.
     """
@@ -50,6 +56,9 @@ class EventsRequest:
     out: Path
     generator: str | None = None
     patients: int | None = None
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    epsilon: float | None = None
+    delta: float | None = None
     account: Account | None = None
     seed: int = 0
 
@@ -73,31 +82,59 @@ def synthesize_events(request: EventsRequest, progress: Progress = silent, say: 
     ------
     InputError
         A file or option cannot be used. Nothing was written.
+    BudgetExceeded
+        The budget would pass a cap of the ledger's policy.
     """
     name = request.generator or default_timeline_generator()
     kind = timeline_generator_type(name)
     _check_out(request)
+    config = kind.config_type(seed=request.seed)
+    plan = _plan(request, kind, config)
     raw = read_raw(request.events)
     schema, real_ids = raw.schema, np.unique(raw.subject_id)
     events = mended(raw, str(request.events))
     del raw
     for note in events.notes:
         say(note)
-    cohort = cohort_of(events, str(request.events))
+    cohort = cohort_of(events, str(request.events)) if plan is None else own_clocks(events, str(request.events))
     del events
     if unlearned := [column for column in schema.names if column not in EVENT_COLUMNS]:
         say(f"columns that are not learned, and empty in {request.out.name}: {', '.join(unlearned)}")
-    config = kind.config_type(seed=request.seed)
     if request.account is not None:
         fingerprint = events_fingerprint(cohort)
-        request.account.charge(None, source=request.events.name, generator=name, data_fingerprint=fingerprint)
-    generator = kind.fit(cohort, config, None, progress)
+        request.account.charge(plan, source=request.events.name, generator=name, data_fingerprint=fingerprint)
+    if plan is None:
+        generator = kind.fit(cohort, config, None, progress)
+    else:
+        for line in plan.lines():
+            say(line)
+        generator = kind.fit(cohort, config, plan.budget, progress)
+        require_kept(plan, generator.privacy)
     for note in generator.notes:
         say(note)
-    n_patients = cohort.n_patients if request.patients is None else request.patients
-    ids = fresh_ids(real_ids, n_patients)
-    n_events = write_events(request.out, schema, _chunks(generator, ids, request.seed, progress))
+    n_patients = (generator.n_patients or cohort.n_patients) if request.patients is None else request.patients
+    # Which numbers are free tells of the real ones; within a budget nothing may.
+    ids = fresh_ids(real_ids, n_patients) if plan is None else np.arange(1, n_patients + 1)
+    n_events = write_events(request.out, schema, _chunks(generator, ids, request, progress))
     return EventsMade(out=request.out, n_patients=n_patients, n_events=n_events)
+
+
+def _plan(request: EventsRequest, kind: type[TimelineGenerator], config: GeneratorConfig) -> PrivacyPlan | None:
+    """What the budget will be spent on, known before a file is read; None without one.
+
+    Raises
+    ------
+    OptionError
+        The options are no budget, or the generator has no private tier.
+    BudgetExceeded
+        There is no room for it.
+    """
+    budget = asked_budget(request.epsilon, request.delta)
+    if budget is None:
+        return None
+    if request.account is not None:
+        request.account.require_room(budget)
+    return kind.privacy_plan(config, budget)
 
 
 def events_fingerprint(cohort: TimelineCohort) -> str:
@@ -108,12 +145,14 @@ def events_fingerprint(cohort: TimelineCohort) -> str:
     return digest.hexdigest()
 
 
-def _chunks(generator: TimelineGenerator, ids: np.ndarray, seed: int, progress: Progress) -> Iterator[pd.DataFrame]:
+def _chunks(
+    generator: TimelineGenerator, ids: np.ndarray, request: EventsRequest, progress: Progress
+) -> Iterator[pd.DataFrame]:
     started = time.monotonic()
-    seeds = np.random.SeedSequence(seed).generate_state(-(-len(ids) // CHUNK_PATIENTS))
+    seeds = np.random.SeedSequence(request.seed).generate_state(-(-len(ids) // CHUNK_PATIENTS))
     for k, first in enumerate(range(0, len(ids), CHUNK_PATIENTS)):
         own = ids[first : first + CHUNK_PATIENTS]
-        events = generator.sample(len(own), int(seeds[k]))
+        events = generator.sample(len(own), int(seeds[k]), request.conditions or None)
         yield events.assign(subject_id=own[events["subject_id"].to_numpy() - 1])
         elapsed_s = time.monotonic() - started
         progress(Step(task="Patients", done=first + len(own), total=len(ids), unit="patient", elapsed_s=elapsed_s))

@@ -51,7 +51,7 @@ def instance(tmp_path):
 
 
 def quick(**ops):
-    """Run config that keeps training short."""
+    """Run config that keeps training short; of the generators of timelines, each has its own words for that."""
     trained = [name for name, entry in GENERATORS.items() if "updates" in entry.config_type.model_fields]
     return {"ops": {f"model__{name}": {"config": {"updates": 40}} for name in trained} | ops}
 

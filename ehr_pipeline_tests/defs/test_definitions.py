@@ -17,11 +17,12 @@ from ehr_pipeline.defs.launchpad import budget_from, config_from, form_of
 from ehr_pipeline.defs.resources import PipelineData
 from ehr_pipeline.defs.train import refuse_retry
 from ehr_pipeline.errors import CheckFailed, DefinitionError, OptionError
-from ehr_pipeline.generators.registry import GENERATORS, default_generators
+from ehr_pipeline.generators.registry import GENERATORS, TIMELINE_GENERATORS, default_generators, entry_of
 from ehr_pipeline.privacy.budget import Budget
 
 DAGSTER_YAML = Path(ehr_pipeline.defs.__file__).with_name("dagster.yaml")
 
+EVERY_GENERATOR = [*GENERATORS, *TIMELINE_GENERATORS]
 COHORTS = {"medicore", "icu_48h", "heart_failure", "diabetes", "emergency"}
 STAGES = ["ingest", "cohort", "prepare", "train", "sample", "evaluate", "report", "release"]
 
@@ -60,7 +61,7 @@ def test_every_asset_says_who_owns_it_what_it_is_and_how_secret(graph):
 
 
 def test_a_generator_in_the_registry_has_its_assets_and_checks(graph):
-    for generator in GENERATORS:
+    for generator in EVERY_GENERATOR:
         for stage in ("model", "synthetic", "scores"):
             assert dg.AssetKey([stage, generator]) in graph.get_all_asset_keys()
         names = {check.name for check in graph.asset_check_keys if check.asset_key.path == ["synthetic", generator]}
@@ -77,13 +78,13 @@ def test_gates_block_and_what_only_informs_does_not(graph):
 
 
 def test_training_is_never_retried(graph):
-    for generator in GENERATORS:
+    for generator in EVERY_GENERATOR:
         assert defs.get_assets_def(dg.AssetKey(["model", generator])).op.retry_policy is None
 
 
-@pytest.mark.parametrize("generator", GENERATORS)
+@pytest.mark.parametrize("generator", EVERY_GENERATOR)
 def test_the_launchpad_form_means_the_generators_own_config(generator):
-    config_type = GENERATORS[generator].config_type
+    config_type = entry_of(generator).config_type
     form = form_of(config_type)
     assert config_from(form(), config_type) == config_type()
     assert config_from(form(seed=7), config_type) == config_type(seed=7)
@@ -174,6 +175,13 @@ def test_the_refresh_all_job_holds_the_default_generators_alone():
     keys = defs.resolve_job_def("refresh_all").asset_layer.executable_asset_keys
     trained = {key.path[1] for key in keys if key.path[0] == "model"}
     assert trained == set(default_generators())
+    assert dg.AssetKey(["prepared", "timelines"]) not in keys  # what no default generator needs
+
+
+def test_a_generator_of_timelines_learns_from_timelines_and_one_of_tables_from_the_table(graph):
+    for generator in EVERY_GENERATOR:
+        parents = {key.path[-1] for key in graph.get(dg.AssetKey(["model", generator])).parent_keys}
+        assert parents == {"timelines" if generator in TIMELINE_GENERATORS else "table", "split"}
 
 
 def test_a_users_own_file_becomes_a_partition(tmp_path):

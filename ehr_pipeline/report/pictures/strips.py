@@ -16,13 +16,15 @@ STRIP_WIDTH, MARK_GAP = 460, 11
 BAR_WIDTH, BAR_HEIGHT = 120, 14
 
 
-def strip(rows: Sequence[tuple[str, Sequence[tuple[int, Score]]]]) -> Markup:
+def strip(rows: Sequence[tuple[str, Sequence[tuple[int, Score]]]], null: str = "independent columns") -> Markup:
     """Rows of metrics with one mark per generator and its interval.
 
     Parameters
     ----------
     rows
         Per metric: its title, and per generator its place (colour) and its score, which has a normalised value.
+    null
+        What the null is.
     """
     tops = [22.0]
     for _, scores in rows:
@@ -34,7 +36,7 @@ def strip(rows: Sequence[tuple[str, Sequence[tuple[int, Score]]]]) -> Markup:
         svg.line(frame.x(0), frame.top, frame.x(0), frame.bottom, "floor"),
         svg.line(frame.x(1), frame.top, frame.x(1), frame.bottom, "null"),
         svg.text(frame.x(0), 14, "floor: fresh real patients", "label", "middle"),
-        svg.text(frame.x(1), 14, "null: independent columns", "label", "middle"),
+        svg.text(frame.x(1), 14, f"null: {null}", "label", "middle"),
     ]
     for top, (title, scores) in zip(tops, rows, strict=False):
         parts.append(svg.line(frame.left, top, frame.right, top, "axis"))

@@ -1,0 +1,51 @@
+"""One number of an evaluation between its two references, and the curve that a number may stand for.
+
+What belongs here: types that results of tables and of timelines share, and nothing computed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Verdict = Literal["passed", "failed", "diagnostic"]
+Dimension = Literal["fidelity", "utility", "privacy", "causal"]
+
+
+class Record(BaseModel):
+    """A part of an evaluation: frozen, nothing unknown, no infinite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Score(Record):
+    """One metric of one synthetic table, between its two references.
+
+    `normalised` is (value - floor) / (null - floor): 0 as good as a fresh real sample, 1 no better than
+    independent columns; None where the null is not clearly worse than the floor. `low` and `high` bound a
+    95 % interval: over patients where it comes from the bootstrap, over rows where from a formula. A metric
+    that cannot be computed has value None and says why in `note`; if it has a threshold its verdict is `failed`.
+    """
+
+    name: str
+    dimension: Dimension
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    floor: float | None = None
+    null: float | None = None
+    normalised: float | None = None
+    threshold: float | None = None
+    verdict: Verdict = "diagnostic"
+    better: Literal["lower", "higher", "near_half"] = "lower"
+    note: str | None = None
+
+
+class Curve(Record):
+    """A ROC curve, thinned to at most 100 points."""
+
+    label: str
+    false_positive_rate: list[float]
+    true_positive_rate: list[float]
+    auc: float
