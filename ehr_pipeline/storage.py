@@ -197,7 +197,7 @@ class CohortFolder:
 
     @property
     def prepared_timelines(self) -> Path:
-        """One timeline per member for generators of timelines: prepared events, and the stay's frame as static facts."""
+        """One timeline per member, for generators of timelines: prepared events, the stay's frame as static facts."""
         return self.root / "prepared" / "timelines.parquet"
 
     @property

@@ -51,7 +51,7 @@ class Tokens:
 
     @property
     def n_tokens(self) -> int:
-        """All of them."""
+        """Number of tokens of all fields together."""
         return self.set_start + self.n_set
 
     @property

@@ -49,8 +49,8 @@ def is_of(codes: Iterable[str], prefixes: dict[str, tuple[str, ...]], *, procedu
 
 def sexes(static: pd.DataFrame, n: int) -> np.ndarray:
     """`M`, `F` or nothing for each of `n` patients, numbered from 1, by their static events: (n,)."""
-    code = static["code"].astype(str).str.upper()
-    group, _, level = (part for part in code.str.partition("//").to_numpy().T)
+    parts = static["code"].astype(str).str.upper().str.split("//", n=1)
+    group, level = parts.str[0].to_numpy(), parts.str[1].fillna("").to_numpy()
     level = np.where(level == "", static["text_value"].astype(object).fillna("").astype(str).str.upper(), level)
     is_sex = np.isin(group, SEX_GROUPS)
     sex = np.full(n, "", dtype=object)

@@ -196,12 +196,12 @@ class EHRSafeConfig(GeneratorConfig):
     learning_rate: float = Field(2e-3, gt=0, description="AdamW's rate for the autoencoders; falls to zero as a cosine")
     hidden: int = Field(256, ge=2, description="width of the decoder's layers")
     latent: int = Field(64, ge=2, description="numbers in the embedding of a record")
-    latent_noise: float = Field(0.4, ge=0, description="standard deviation of the noise on embeddings of variance 1")
+    latent_noise: float = Field(0.8, ge=0, description="standard deviation of the noise on embeddings of variance 1")
     stamps_weight: float = Field(16.0, gt=0, description="weight of one mean time stamp beside the rest of a record")
     category_updates: int = Field(600, ge=1, description="gradient steps of each categorical autoencoder at most")
     gan_updates: int = Field(1200, ge=1, description="steps of the generator of embeddings")
     gan_batch_rows: int = Field(256, ge=2, description="embeddings per step, drawn with replacement")
-    gan_learning_rate: float = Field(3e-4, gt=0, description="AdamW's rate for critic and generator of embeddings")
+    gan_learning_rate: float = Field(1e-3, gt=0, description="AdamW's rate for critic and generator of embeddings")
     gan_hidden: int = Field(256, ge=1, description="width of the two hidden layers of critic and generator")
     penalty: float = Field(10.0, ge=0, description="weight of the critic's gradient penalty")
     gap_levels: int = Field(64, ge=2, description="about how many levels a time gap has")
@@ -215,7 +215,10 @@ class TimelineTransformerConfig(TrainedConfig):
 
     updates: int = Field(20_000, ge=1, description="gradient steps at most")
     plan_updates: int = Field(4000, ge=1, description="gradient steps at most in the training of the plans' table")
-    passes: int = Field(7, ge=1, description="passes over the training events; small files get more")
+    passes: int = Field(5, ge=1, description="passes over the training events; small files get more")
+    gap_rounds: int = Field(
+        4, ge=0, description="times that stays are drawn after the training, to make their gaps as common as real ones"
+    )
     batch_events: int = Field(8192, ge=1, description="events per gradient step, padding included")
     accumulate: int = Field(1, ge=1, description="parts in which a step is computed, so that it fits a small memory")
     learning_rate: float = Field(3e-3, gt=0, description="AdamW's rate after the warm-up; falls as a cosine")

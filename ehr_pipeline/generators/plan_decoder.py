@@ -18,7 +18,6 @@ from ehr_pipeline.generators.record_arrays import Records
 from ehr_pipeline.generators.record_layout import RecordLayout
 from ehr_pipeline.generators.static_columns import StaticColumns
 
-
 MATCH_ROUNDS, MATCH_STEP = 8, 0.7
 """Rounds of the match of bits, and the part of each bit's error in log odds that a round takes back."""
 

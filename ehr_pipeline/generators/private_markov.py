@@ -1,7 +1,8 @@
 """Markov timelines within a budget: what `timeline_markov` counts, counted with noise.
 
 What belongs here: the plan, and what is measured in which order. What does not: which codes may be named
-(`private_vocabulary.py`), bounded contributions (`privacy/bounded.py`), drawing (`timeline_markov.py`).
+(`private_vocabulary.py`), static facts (`private_static.py`), bounded contributions (`privacy/bounded.py`), drawing
+(`timeline_markov.py`).
 
 One patient, all their events together, is one vector of length 1 in each of the measurements below, whatever they have.
 The last four see only codes that the first one named, and ranges that the third found.
@@ -33,21 +34,18 @@ from typing import Any
 import numpy as np
 
 from ehr_pipeline.generators.backoff_counts import OTHER, Backoff, CountTable
-from ehr_pipeline.generators.base import TrainingCohort
-from ehr_pipeline.generators.configs import IndependentConfig, TimelineMarkovConfig
+from ehr_pipeline.generators.configs import TimelineMarkovConfig
 from ehr_pipeline.generators.event_values import SAME, EventValues, Symbols
-from ehr_pipeline.generators.independent import Independent
 from ehr_pipeline.generators.number_codec import NumberCodec
-from ehr_pipeline.generators.private_codec import OneRowEach, learn_private_codec, number_codec_of
+from ehr_pipeline.generators.private_codec import number_codec_of
 from ehr_pipeline.generators.private_histogram import NumberCells, even_runs, masses
+from ehr_pipeline.generators.private_static import private_static
 from ehr_pipeline.generators.private_vocabulary import Numbers, PrivateEvents, number_ranges
-from ehr_pipeline.generators.static_facts import PRESENT, StaticColumn, StaticFacts
-from ehr_pipeline.generators.static_rows import StaticRows
-from ehr_pipeline.generators.timelines import BIRTH, DAY_MINUTES, TimelineCohort
+from ehr_pipeline.generators.timelines import DAY_MINUTES, TimelineCohort
 from ehr_pipeline.privacy.accountant import accounted, total_noise
 from ehr_pipeline.privacy.bounded import noisy_sums, reached, stands_out
 from ehr_pipeline.privacy.budget import Accounted, Budget, GaussianMechanism, PrivacyPlan
-from ehr_pipeline.record import Column, Schema
+from ehr_pipeline.record import Column
 
 SHARES = {
     "codes and texts that many have": 0.24,
@@ -63,9 +61,6 @@ SHARES = {
     "values by the one before": 0.07,
 }
 """Shares of the budget, by what is measured."""
-OLDEST_YEARS = 120
-MOST_STATIC = 60
-"""Static columns at most."""
 CONTEXT_LEVELS = 8
 """About how many levels of a code's numbers are told apart as contexts."""
 Settings = dict[str, Any]
@@ -106,7 +101,9 @@ def fit_private(cohort: TimelineCohort, config: TimelineMarkovConfig, plan: Priv
     )
     clock = replace(cohort.clock, window_minutes=window)
     ranges = number_ranges(events.patient, events.code, events.value, len(events.names), noise["ranges of numbers"])
-    static = _static(cohort, events, ranges, noise)
+    static = private_static(
+        cohort, events, ranges, noise["groups of static facts"], noise["static facts, each by itself"]
+    )
     timed = _Timed(events, ranges)
     gaps, next_gap = timed.gaps(window, config, noise["gaps"], noise["gaps by code"])
     parts = {
@@ -149,56 +146,6 @@ def _patients(cohort: TimelineCohort, noise: float, finer_noise: float) -> tuple
     sums_inside = noisy_sums(inside, np.searchsorted(finer, last[inside]), len(finer), finer_noise)
     upto = reached(sums_inside, finer_noise, len(finer))
     return max(1, round(sums[0])), int(finer[upto[-1]]) if len(upto) else high, begins
-
-
-def _static(
-    cohort: TimelineCohort, events: PrivateEvents, ranges: dict[int, Numbers], noise: dict[str, float]
-) -> StaticRows:
-    """Static facts by themselves: columns as `StaticFacts` has them, from codes that were found."""
-    places = np.flatnonzero(events.is_static).tolist()
-    names = {k: events.names[k] for k in places}
-    groups = sorted({name.partition("//")[0] for name in names.values()})
-    n_groups, group_of = max(1, len(groups)), np.full(len(events.names), -1)
-    for k, name in names.items():
-        if name != BIRTH and k not in ranges and k not in events.texts:
-            group_of[k] = groups.index(name.partition("//")[0])
-    group = group_of[events.code]
-    plain = group >= 0
-    pair, n_codes = np.unique(events.patient[plain] * n_groups + group[plain], return_counts=True)
-    who, which = pair // n_groups, pair % n_groups
-    sums = noisy_sums(who, 2 * which + (n_codes > 1), 2 * len(groups), noise["groups of static facts"], which)
-    one, several = sums.reshape(-1, 2).T
-    columns: list[tuple[StaticColumn, Column]] = []
-    for g, name in enumerate(groups):
-        codes = tuple(sorted(names[k] for k in places if group_of[k] == g))
-        if len(codes) > 1 and several[g] < 0.02 * one[g]:
-            columns.append(_column(StaticColumn(name=name, form="code", levels=codes)))
-        else:
-            columns += [_column(StaticColumn(name=code, form="presence", levels=(PRESENT,))) for code in codes]
-    for k, name in names.items():
-        if name == BIRTH:
-            age = Numbers(low=0, high=OLDEST_YEARS, decimals=1)
-            columns.append(_column(StaticColumn(name=name, form="number", levels=()), age))
-        elif k in ranges:
-            columns.append(_column(StaticColumn(name=name, form="number", levels=()), ranges[k]))
-        elif k in events.texts:
-            columns.append(_column(StaticColumn(name=name, form="text", levels=events.texts[k])))
-    columns = columns[:MOST_STATIC]
-    facts = StaticFacts(tuple(column for column, _ in columns))
-    if not columns:
-        return StaticRows(facts, {})
-    schema = Schema(columns=tuple(own.model_copy(update={"name": str(k)}) for k, (_, own) in enumerate(columns)))
-    table = facts.table(cohort)
-    rows = OneRowEach(TrainingCohort(schema=schema, table=table, subject_id=np.arange(cohort.n_patients)))
-    each = noise["static facts, each by itself"] * math.sqrt(len(columns))
-    return StaticRows(facts, {"alone": Independent(learn_private_codec(schema, rows, each)[0], IndependentConfig())})
-
-
-def _column(column: StaticColumn, numbers: Numbers | None = None) -> tuple[StaticColumn, Column]:
-    if numbers is None:
-        return column, Column(name="-", kind="categorical", levels=column.levels)
-    bounds = {"minimum": numbers.low, "maximum": numbers.high, "decimals": numbers.decimals}
-    return column, Column(name="-", kind="continuous", **bounds)
 
 
 class _Timed:

@@ -112,7 +112,7 @@ class Records:
         return replace(self, **{one.name: getattr(self, one.name).to(device) for one in fields(self)})
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """All of them."""
+        """All arrays, in the order of the fields."""
         return tuple(getattr(self, one.name) for one in fields(self))
 
     @property

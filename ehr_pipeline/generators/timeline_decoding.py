@@ -3,15 +3,15 @@
 What belongs here: what may come next, and what was drawn. What does not: weights (`timeline_network.py`), values in
 their own units (`timeline_values.py`).
 
-By construction: no event before the first or after the last minute of the plan, nothing after a code that ends a stay,
-no code more often than planned, codes in order inside a time stamp, no value beyond the planned extremes.
+By construction: no event before the first minute of the plan or after the window, nothing after a code that ends a
+stay, no code more often than planned, codes in order inside a time stamp, no value beyond the planned extremes.
 
 Memory: per stay of a chunk 32 bytes per code and 2 W d 8 bytes per layer for the keys and values of attention.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -23,27 +23,14 @@ from ehr_pipeline.generators.timeline_levels import ECHO, ECHO_MINUTES, FIRST_LE
 from ehr_pipeline.generators.timeline_network import MASKED, TimelineNetwork, target_of, turns
 from ehr_pipeline.generators.timeline_sequences import NEVER, Past
 from ehr_pipeline.generators.timeline_state import State
+from ehr_pipeline.generators.timeline_values import Drawn
 
 PACE, STEEPEST = 0.25, 0.04
 """How far the mean gap moves towards what the plan needs (0 not at all, 1 all the way); the tilt per minute at most."""
+NEAR_MINUTES = 20
+"""The last time may lie so far from the planned one."""
 KEPT_SHARE = 0.8
 """Stays that are over are taken out when fewer than this share go on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """Events in the order of drawing: int64 of shape (n_events,); `is_told` where the value is the plan's last one."""
-
-    patient: np.ndarray
-    minute: np.ndarray
-    code: np.ndarray
-    slot: np.ndarray
-    is_told: np.ndarray
-
-    def sorted(self) -> Drawn:
-        """The same by patient; events of one patient stay in order."""
-        order = np.argsort(self.patient, kind="stable")
-        return Drawn(**{field.name: getattr(self, field.name)[order] for field in fields(self)})
 
 
 class Drawing:
@@ -61,6 +48,8 @@ class Drawing:
         float32 of shape (B,): minute of the day of each origin.
     closed
         bool of shape (B, V): codes that a stay may not have, or None.
+    window
+        Minutes after which nothing may be.
     rng
         Of all random numbers.
     """
@@ -73,10 +62,11 @@ class Drawing:
         *,
         begin: Tensor,
         closed: Tensor | None,
+        window: int,
         rng: np.random.Generator,
     ) -> None:
         self.network, self.levels, self.goals, self.rng = network, levels, goals, rng
-        self.closed = closed
+        self.closed, self.window = closed, window
         self.device = goals.counts.device
         self.generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
         n, n_codes = len(goals.counts), len(levels.codes)
@@ -147,6 +137,7 @@ class Drawing:
         if self.closed is not None:
             logits = logits.masked_fill(self.closed, MASKED)
         stamps_left = state.stamps_left - (~is_same_time).float()
+        logits = logits.masked_fill(self._is_again(stamps_left) & is_same_time[:, None], MASKED)
         is_due = self._is_due(stamps_left) & (logits > MASKED / 2)
         # What is due is not passed over: nothing stands between it and the code before.
         logits = logits.masked_fill(is_due.cumsum(dim=1) - is_due.long() > 0, MASKED)
@@ -206,7 +197,7 @@ class Drawing:
             minute = goals.first_minute
             return self._step_of(minute), minute, may_be_later
         may_follow = self.network.may_follow(self.code, stamps_left)
-        is_open = has_left & may_follow & (~ends | (stamps_left <= 0)[:, None])
+        is_open = has_left & may_follow & (~ends | (stamps_left <= 0)[:, None]) & ~self._is_again(stamps_left)
         # Every time still to come needs an event.
         may_be_now = is_open.any(dim=1) & (state.left.sum(dim=1) > stamps_left) & ~self.is_over
         must_be_now = (is_open & self._is_due(stamps_left)).any(dim=1) & may_be_now
@@ -217,16 +208,22 @@ class Drawing:
         gaps = torch.cat([state.echo[:, None], self.shortest.expand(len(h), -1)], dim=1)
         is_open = may_be_later[:, None] & (gaps <= longest[:, None])
         gaps = torch.cat([state.echo[:, None], self.typical.expand(len(h), -1)], dim=1)
-        later = self._paced(logits[:, 1:].masked_fill(~is_open, MASKED), gaps)
+        level = torch.from_numpy(self.levels.gaps.levels(state.echo.clamp_min(1).cpu().numpy().astype(np.float64)))
+        bias = self.network.gap_bias
+        bias = torch.cat([bias[level.to(self.device), None], bias.expand(len(h), -1)], dim=1)
+        later = self._paced((logits[:, 1:] + bias).masked_fill(~is_open, MASKED), gaps)
         logits = torch.cat([logits[:, :1].masked_fill(~may_be_now[:, None], MASKED), later], dim=1)
         step = self._drawn(logits)
         step = torch.where(may_be_later & ~may_be_now, step.clamp_min(ECHO), step)
         gap = self.levels.gaps.draw((step - FIRST_LEVEL).clamp_min(0).cpu().numpy(), self.rng)
         gap = torch.from_numpy(np.nan_to_num(gap, nan=1.0)).float().to(self.device)
         gap = torch.where(step == ECHO, state.echo, gap).clamp_min(1)
-        gap = torch.where(stamps_left == 1, state.end - state.minute, torch.minimum(gap, longest))
-        is_now = step == NOW
-        minute = torch.where(is_now, state.minute, torch.minimum(state.minute + gap.clamp_min(1), state.end))
+        later = torch.minimum(state.minute + torch.minimum(gap, longest).clamp_min(1), state.end)
+        # The last time is the planned one; it keeps the minute of charting if that is near, and nothing ends the stay.
+        echo = state.minute + state.echo
+        is_near = ((echo - state.end).abs() <= NEAR_MINUTES) & (echo <= self.window) & ~(has_left & ends).any(dim=1)
+        later = torch.where(stamps_left == 1, torch.where(is_near, echo, state.end), later)
+        minute = torch.where(step == NOW, state.minute, later)
         step = self._step_of(minute - state.minute)
         self.is_over = ~(may_be_now | may_be_later)
         return step, minute, ~self.is_over
@@ -249,6 +246,12 @@ class Drawing:
         tilt = (shift / variance.clamp_min(1)).clamp(-STEEPEST, STEEPEST)
         tilted = logits + (tilt[:, None] * (gaps - mean[:, None])).clamp(-5, 5)
         return tilted + (logits.logsumexp(dim=1) - tilted.logsumexp(dim=1))[:, None]
+
+    def _is_again(self, stamps_left: Tensor) -> Tensor:
+        """The code before, where the times that are left are enough for all that is planned of it: (B, V)."""
+        channel = self.network.channel
+        is_over = self._is_due(stamps_left) | (channel == self.network.n_channels - 1)
+        return (torch.arange(len(channel), device=self.device) == self.code[:, None]) & ~is_over
 
     def _is_due(self, stamps_left: Tensor) -> Tensor:
         """Planned codes that have to come at every time that is left, this one too: bool of shape (B, V)."""

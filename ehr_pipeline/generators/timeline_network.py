@@ -78,7 +78,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, turn: Tensor, window: int) -> Tensor:
-        """(B, L, d) to the same."""
+        """One block: (B, L, d) to the same."""
         q, k, v = self.keyed(x, turn)
         b, heads, length, size = q.shape
         n_blocks = length // window
@@ -172,6 +172,7 @@ class TimelineNetwork(nn.Module):
         self.value_out = nn.Linear(shape.hidden, n_out)
         self.value_own = nn.Embedding(n_codes, n_out)
         self.value_bias = nn.Embedding(n_codes, n_slots)
+        self.register_buffer("gap_bias", torch.zeros(levels.gaps.n_number_levels))
         for table in (self.codes, self.names, self.steps, self.read_slot, self.code_step, self.value_code):
             nn.init.normal_(table.weight, std=START)
         for table in (self.value_gate, self.value_own, self.value_bias, self.due):
@@ -213,7 +214,7 @@ class TimelineNetwork(nn.Module):
         )
 
     def trunk(self, x: Tensor) -> Tensor:
-        """(B, L, d) to the same."""
+        """All blocks, then a norm: (B, L, d) to the same."""
         turn = turns(0, x.shape[1], x.shape[2] // self.shape.heads, x.device)
         for block in self.blocks:
             x = block(x, turn, self.shape.window)
@@ -258,7 +259,7 @@ class TimelineNetwork(nn.Module):
         square, plain, bend, same = out.split([N_ANCHORS, N_NEAR, N_NUMBER, 2], dim=1)
         z, u, is_number = self.slot_z[code], self.slot_u[code], self.is_number[code]
         # - sum_j p_j (z - a_j)^2 as a z^2 and b z; the last anchor is standardised.
-        pull = F.softplus(square - 2) * there / span**2
+        pull = F.softplus(square - 4) * there / span**2
         towards = 2 * pull * anchors
         number = z * towards[:, :-1].sum(dim=1, keepdim=True) - z**2 * pull[:, :-1].sum(dim=1, keepdim=True)
         number = number + u * towards[:, -1:] - u**2 * pull[:, -1:]

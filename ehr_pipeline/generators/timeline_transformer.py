@@ -5,7 +5,9 @@
 2. The events: a decoder-only transformer fills the plan. Each position reads an event, the state it leaves (last value
    of every common code, time since, what is still to come: `timeline_state.py`) and the plan, and says when the next
    event is, which code it has given when, and which value given both (`timeline_network.py`).
-3. Drawing: all stays of a chunk at once, with the keys and values of attention kept (`timeline_decoding.py`); what the
+3. The match: stays drawn from real plans say which gaps come too often; that is taken back
+   (`timeline_calibration.py`).
+4. Drawing: all stays of a chunk at once, with the keys and values of attention kept (`timeline_decoding.py`); what the
    plan rules out is masked, so nothing follows death, and no stay outlasts its window.
 
 The end of the window is censoring: the plan says until when a stay is watched and when the last event is, so no event
@@ -39,6 +41,7 @@ from ehr_pipeline.generators.configs import TimelineTransformerConfig
 from ehr_pipeline.generators.number_codec import NumberCodec
 from ehr_pipeline.generators.persistence import read_state, under, write_state
 from ehr_pipeline.generators.stay_plan import PlanRows, StayPlan
+from ehr_pipeline.generators.timeline_calibration import match_gaps
 from ehr_pipeline.generators.timeline_decoding import Drawing
 from ehr_pipeline.generators.timeline_goals import Goals
 from ehr_pipeline.generators.timeline_levels import EventLevels
@@ -126,6 +129,15 @@ class TimelineTransformer(TimelineGenerator):
                 history = train_timelines(
                     network, sequences, goals, config, task=cls.title, progress=progress, checkpoint=checkpoint
                 )
+                match_gaps(
+                    network,
+                    levels,
+                    sequences,
+                    goals,
+                    rounds=config.gap_rounds,
+                    window=cohort.clock.window_minutes,
+                    rng=np.random.default_rng(config.seed),
+                )
         return cls(
             config=config,
             clock=cohort.clock,
@@ -174,7 +186,15 @@ class TimelineTransformer(TimelineGenerator):
                 began = torch.from_numpy(begin[stays]).float().to(device)
                 barred = None if closed is None else torch.from_numpy(closed[stays]).to(device)
                 drawn = (
-                    Drawing(self.network, self.levels, goals.to(device), begin=began, closed=barred, rng=rng)
+                    Drawing(
+                        self.network,
+                        self.levels,
+                        goals.to(device),
+                        begin=began,
+                        closed=barred,
+                        window=self.clock.window_minutes,
+                        rng=rng,
+                    )
                     .events()
                     .sorted()
                 )

@@ -6,11 +6,28 @@ What belongs here: numbers and texts of events that are drawn already. What does
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
+
 import numpy as np
 
 from ehr_pipeline.generators.event_values import SAME as SAME_SYMBOL
-from ehr_pipeline.generators.timeline_decoding import Drawn
 from ehr_pipeline.generators.timeline_levels import SAME, EventLevels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """Events in the order of drawing: int64 of shape (n_events,); `is_told` where the value is the plan's last one."""
+
+    patient: np.ndarray
+    minute: np.ndarray
+    code: np.ndarray
+    slot: np.ndarray
+    is_told: np.ndarray
+
+    def sorted(self) -> Drawn:
+        """The same by patient; events of one patient stay in order."""
+        order = np.argsort(self.patient, kind="stable")
+        return Drawn(**{field.name: getattr(self, field.name)[order] for field in fields(self)})
 
 
 def drawn_values(
@@ -41,7 +58,10 @@ def drawn_values(
     anew, _ = levels.symbols.draw(code[order][again], symbol[order][again], rng)
     value[again] = np.where(np.isnan(goal[again, 0]), anew, np.clip(anew, goal[again, 1], goal[again, 2]))
     for end, pick in ((1, np.fmin), (2, np.fmax)):
-        _reach(value, goal[:, end], group, may_change, pick)
+        wanted = levels.symbols.of(code[order], goal[:, end], np.full(len(code), None))
+        distance = np.abs(symbol[order] - wanted)
+        changed = _reach(value, goal[:, end], distance, group=group, may_change=may_change, pick=pick)
+        may_change[changed] = False
     back = np.empty(len(code), dtype=np.int64)
     back[order] = source
     return value[back], text[back]
@@ -54,15 +74,26 @@ def _starts(code: np.ndarray, patient: np.ndarray) -> np.ndarray:
     return is_start
 
 
-def _reach(value: np.ndarray, goal: np.ndarray, group: np.ndarray, may_change: np.ndarray, pick: np.ufunc) -> None:
-    """Where no value of a group (int64, ascending) is its goal, the nearest one that may change becomes it."""
+def _reach(
+    value: np.ndarray,
+    goal: np.ndarray,
+    distance: np.ndarray,
+    *,
+    group: np.ndarray,
+    may_change: np.ndarray,
+    pick: np.ufunc,
+) -> np.ndarray:
+    """Where no value of a group (int64, ascending) is its goal, the nearest that may change becomes it; which did.
+
+    Of several in one level the earliest does: opposite extremes lie far apart in time, and the last value is told.
+    """
     n_groups = int(group[-1]) + 1 if len(group) else 0
     extreme, wanted = np.full(n_groups, np.nan), np.full(n_groups, np.nan)
     pick.at(extreme, group, value)
     wanted[group] = goal
     lacks = np.isfinite(wanted) & (extreme != wanted)
     which = np.flatnonzero(lacks[group] & may_change & np.isfinite(value))
-    distance = np.abs(value[which] - wanted[group[which]])
-    which = which[np.lexsort((distance, group[which]))]
+    which = which[np.lexsort((which, distance[which], group[which]))]
     nearest = which[np.append(True, group[which][1:] != group[which][:-1])] if len(which) else which
     value[nearest] = wanted[group[nearest]]
+    return nearest

@@ -104,7 +104,7 @@ class TimelineCohort:
 
     @cached_property
     def minutes(self) -> np.ndarray:
-        """Minutes of each event since its patient's origin, to the nearest: int64 of shape (n_events,), 0 for static facts.
+        """Minutes of each event since its patient's origin, rounded: int64 of shape (n_events,), 0 for static facts.
 
         Times that were hours with decimals once lie microseconds beside the minute that they mean.
         """

@@ -3,8 +3,9 @@
 What belongs here: the inverse of `fold.py`, and the order that drawn facts need: a generator draws them beside the
 events, so that they can contradict each other or the events. What does not: judging the stays (`sanity/`).
 
-1. The first index event counts, if it stands where it begins the window; else it is put there. Nothing of the bedside
-   comes after the end that the window waits for, after discharge, or after death.
+1. The first index event counts, if it stands where it begins the window; else it is put there, with a code that is not
+   known if nothing tells it. Nothing of the bedside comes after the end that the window waits for, after discharge, or
+   after death. An ICU stay has an admission in any case.
 2. A fact of which the timeline has the event itself is left out. Others get their time back, not before the last
    event of the timeline; discharge, death and the end of the stay are `NEAR` each other where one implies the other.
 3. Diagnoses come at discharge, procedures on the day of the index event, personal facts at admission, as the source's
@@ -29,6 +30,7 @@ from ehr_pipeline.clinical.sexed_codes import PREGNANT_YEARS, codes_of_sex, preg
 from ehr_pipeline.cohort.definition import CohortDefinition
 from ehr_pipeline.cohort.features import FollowUpFeature
 from ehr_pipeline.cohort.frame import PERSONAL
+from ehr_pipeline.mimic.codes import UNKNOWN
 from ehr_pipeline.prepare.fold import END_WORDS, HOURS, INDEX, INDEX_WORDS, LOCATION, READMISSION, TIMED
 from ehr_pipeline.prepare.identify import identified
 
@@ -162,12 +164,13 @@ _STEPS = {
             SELECT subject_id, min(time) FILTER (word <> 'MEDS_BIRTH') + $before AS latest,
                 min(time) FILTER (word = $index) AS index_at,
                 coalesce(min(substr(code, {len(INDEX) + 3})) FILTER (time IS NULL
-                    AND starts_with(code, '{INDEX}//' || $index || '//')), min(code) FILTER (word = $index)) AS code
+                    AND starts_with(code, '{INDEX}//' || $index || '//')), min(code) FILTER (word = $index),
+                    $index || '//{UNKNOWN}') AS code
             FROM drawn GROUP BY subject_id
         )
         SELECT subject_id, if(index_at <= latest, index_at, latest) AS index_time,
             if(index_at <= latest, NULL, code) AS forgotten
-        FROM found WHERE latest IS NOT NULL AND code IS NOT NULL""",
+        FROM found WHERE latest IS NOT NULL""",
     # What is over when: the event that the window waits for, and death.
     "over": """
         SELECT subject_id, index_time,
@@ -180,7 +183,8 @@ _STEPS = {
         SELECT d.*, row_number() OVER (
             PARTITION BY d.subject_id, if(d.word IN ($index, $end, 'MEDS_DEATH'), d.word, d.event::VARCHAR)
             ORDER BY d.time, d.event) = 1 AND (d.word IS DISTINCT FROM $end OR d.time > index_time)
-                AND (d.word <> $index OR d.time = index_time) AS is_first,
+                AND (d.word <> $index OR d.time = index_time)
+                AND (d.word <> 'DISCHARGE' OR d.time IS DISTINCT FROM index_time) AS is_first,
             d.time <= coalesce(least(ended, least(discharged, died)
                 + if(d.word IN ({_LATE_WORDS}), {NEAR}, INTERVAL 0 DAY)), d.time) AS is_before_end
         FROM drawn d LEFT JOIN over USING (subject_id)
@@ -207,9 +211,10 @@ _STEPS = {
     "told": f"""
         SELECT subject_id, index_time, last_time, sex, birth, s.admitted, s.discharged, s.died, s.ended, f.location,
             f.readmission, greatest(last_time, index_time + INTERVAL 1 MINUTE) AS earliest,
-            f.admission, f.discharge,
+            coalesce(f.admission, if($index = 'ICU_ADMISSION', 'ADMISSION//{UNKNOWN}', NULL)) AS admission, f.discharge,
             CASE $own_end WHEN 'ICU_DISCHARGE' THEN icu_end WHEN 'ED_DISPOSITION' THEN ed_end END AS own_end,
-            CASE WHEN s.admitted IS NULL AND f.admission IS NOT NULL AND $index <> 'ADMISSION'
+            CASE WHEN s.admitted IS NULL AND (f.admission IS NOT NULL OR $index = 'ICU_ADMISSION')
+                AND $index <> 'ADMISSION'
                 THEN index_time + coalesce(admission_after, INTERVAL 0 DAY) END AS admission_time,
             CASE WHEN s.discharged IS NULL AND f.discharge IS NOT NULL THEN index_time + discharge_after END
                 AS discharge_time,
@@ -234,7 +239,8 @@ _STEPS = {
                 ELSE discharge_time END, if(discharge_time IS NULL, NULL, earliest)) AS new_discharge
             FROM death
         )
-        SELECT *, if($index = 'ICU_ADMISSION' AND admission_time > index_time + {NEAR}, index_time, admission_time)
+        SELECT *, if($index = 'ICU_ADMISSION' AND admission_time >= least(index_time + {NEAR},
+                coalesce(discharged, new_discharge), coalesce(died, new_death)), index_time, admission_time)
                 AS new_admission,
             if(died IS NOT NULL AND NOT has_died_here, 'DISCHARGE//DIED', discharge) AS discharge_code,
             CASE WHEN own_end IS NULL OR end_time IS NULL THEN NULL

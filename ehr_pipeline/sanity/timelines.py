@@ -77,8 +77,9 @@ def sample_timelines(
     model = load_model(files)
     schema = Schema.model_validate(read_json(folder.schema, "prepare the cohort first"))
     members = read_parquet(folder.members, "build the cohort first")
-    privacy = read_json(files.model / "model.json").get("privacy")
-    n = rows or (model.n_patients if privacy is not None else len(members))
+    card = read_json(files.model / "model.json")
+    is_private = card.get("privacy") is not None
+    n = rows or (card["n_patients"] if is_private else len(members))
     if n < 1:
         raise OptionError(f"rows must be 1 or more, not {n}")
     ids = np.setdiff1d(np.arange(1, n + len(members) + 1), members["subject_id"])[:n]
@@ -99,7 +100,7 @@ def sample_timelines(
         real,
         files,
         others={"events": files.events},
-        is_private=privacy is not None,
+        is_private=is_private,
         drawn_with={
             "seed": seed,
             "n_rows": n,

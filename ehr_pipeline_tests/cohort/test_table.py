@@ -228,7 +228,6 @@ def test_files_are_the_owners_alone_and_nothing_is_left_beside_them(admitted, bu
     build(admitted)
     files = list(build.data.cohort("made").root.iterdir())
     assert {path.name for path in files} == {
-        *("members.parquet", "events.parquet", "table.parquet", "split.parquet",
-        "stay_events.parquet", "cohort.json")
+        *("members.parquet", "events.parquet", "table.parquet", "split.parquet", "stay_events.parquet", "cohort.json")
     }
     assert all(path.stat().st_mode & 0o077 == 0 for path in files)

@@ -20,7 +20,7 @@ QUICK = {"updates": 20, "category_updates": 20, "gan_updates": 20, "hidden": 32,
 
 @pytest.fixture(scope="module")
 def fitted() -> EHRSafe:
-    config = EHRSafeConfig(**{**QUICK, "updates": 120, "learning_rate": 5e-3, "latent": 16})
+    config = EHRSafeConfig(**{**QUICK, "updates": 120, "learning_rate": 5e-3, "latent": 16, "latent_noise": 0.3})
     return EHRSafe.fit(timeline_cohort(stays(120)), config)
 
 

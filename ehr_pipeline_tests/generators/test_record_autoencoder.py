@@ -111,6 +111,18 @@ def test_drawn_stays_keep_the_hours_the_weight_and_the_end(trained):
 
 
 @torch.no_grad()
+def test_after_the_match_plans_of_other_embeddings_have_each_bit_as_often_as_patients(trained):
+    network, _ = trained
+    start = network.plan.start.clone()
+    with seeded(0, CPU):
+        embedding = 1.5 * torch.randn(4096, CONFIG.latent) + 0.5
+        network.plan.match(embedding)
+        drawn = network.plan.draw(embedding).bits.mean(dim=0)
+    network.plan.start.copy_(start)
+    torch.testing.assert_close(drawn, network.plan.bit_shares, atol=0.03, rtol=0)
+
+
+@torch.no_grad()
 def test_embeddings_differ_between_patients_as_much_in_each_number(trained):
     network, _ = trained
     embedding = network.encode(torch.arange(N_TRAIN))

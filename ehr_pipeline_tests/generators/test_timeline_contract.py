@@ -25,7 +25,8 @@ from ehr_pipeline_tests.timelines.events import stays
 def quick_config(name: str):
     """The generator's own config with little training."""
     config_type = TIMELINE_GENERATORS[name].config_type
-    short = {"updates": 10, "category_updates": 10, "gan_updates": 10, "plan_updates": 10, "device": "cpu"}
+    updates = {"updates": 10, "category_updates": 10, "gan_updates": 10, "plan_updates": 10}
+    short = {**updates, "gap_rounds": 1, "device": "cpu"}
     return config_type(**{field: value for field, value in short.items() if field in config_type.model_fields})
 
 

@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators.backoff_counts import OTHER, Backoff, CountTable
 from ehr_pipeline.generators.configs import TimelineMarkovConfig
 from ehr_pipeline.generators.timeline_markov import TimelineMarkov
 from ehr_pipeline.generators.timeline_steps import END, Steps
-from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline_tests.generators.cohorts import minutes_frame, timeline_cohort
 from ehr_pipeline_tests.timelines.events import stays
 
@@ -142,8 +140,3 @@ def test_tens_of_thousands_of_codes_fit_and_are_drawn():
     assert len(made) / 200 == pytest.approx(in_vocabulary, rel=0.35)
     common = frame["code"].value_counts(normalize=True)["CODE//1"]
     assert (made["code"] == "CODE//1").mean() == pytest.approx(common, abs=0.05)
-
-
-def test_it_has_no_private_tier_and_says_so():
-    with pytest.raises(OptionError, match="no private tier"):
-        TimelineMarkov.fit(timeline_cohort(), TimelineMarkovConfig(), Budget(epsilon=1.0, delta=1e-6))

@@ -148,6 +148,8 @@ def drawn(*events, subject_id=1):
 
 
 BEGIN = (0, f"ICU_ADMISSION//{UNIT}")
+NO_ADMISSION = "ADMISSION//UNK"
+"""What every ICU stay has, even where no fact tells it."""
 
 
 def codes_at(unfolded):
@@ -163,9 +165,9 @@ def test_nothing_of_the_bedside_comes_after_death_or_the_end():
     found = unfold(
         drawn(BEGIN, (10, "LAB//1//x", 1), (60, "MEDS_DEATH"), (61, "LAB//2//x", 1), (90, "ICU_DISCHARGE//A")), ICU
     )
-    assert set(codes_at(found)) == {BEGIN[1], "LAB//1//x", "MEDS_DEATH", "ICU_DISCHARGE//A"}
+    assert set(codes_at(found)) == {BEGIN[1], NO_ADMISSION, "LAB//1//x", "MEDS_DEATH", "ICU_DISCHARGE//A"}
     found = unfold(drawn(BEGIN, (60, "ICU_DISCHARGE//A"), (61, "LAB//2//x", 1)), ICU)
-    assert set(codes_at(found)) == {BEGIN[1], "ICU_DISCHARGE//A"}
+    assert set(codes_at(found)) == {BEGIN[1], NO_ADMISSION, "ICU_DISCHARGE//A"}
     assert found.mended["events after death or after the end of the stay"] == 1
 
 
@@ -178,7 +180,7 @@ def test_a_folded_fact_never_lies_before_the_last_event():
 def test_the_event_itself_counts_more_than_the_fact():
     facts = (None, "ICU_DISCHARGE//B"), (None, "HOURS//ICU_DISCHARGE", 70.0), (None, "HOURS//DEATH", 70.0)
     at = codes_at(unfold(drawn(BEGIN, (60, "ICU_DISCHARGE//A"), (60, "MEDS_DEATH"), *facts), ICU))
-    assert at == {BEGIN[1]: 0, "ICU_DISCHARGE//A": 60, "MEDS_DEATH": 60}
+    assert at == {BEGIN[1]: 0, NO_ADMISSION: 0, "ICU_DISCHARGE//A": 60, "MEDS_DEATH": 60}
 
 
 def test_who_left_alive_has_no_folded_death():
@@ -191,7 +193,7 @@ def test_who_left_alive_has_no_folded_death():
 def test_who_died_in_the_window_is_discharged_as_dead_then():
     facts = (None, "DISCHARGE//HOME"), (None, "HOURS//DISCHARGE", 90.0)
     at = codes_at(unfold(drawn(BEGIN, (60, "MEDS_DEATH"), *facts), ICU))
-    assert at == {BEGIN[1]: 0, "MEDS_DEATH": 60, "DISCHARGE//DIED": 60}
+    assert at == {BEGIN[1]: 0, NO_ADMISSION: 0, "MEDS_DEATH": 60, "DISCHARGE//DIED": 60}
 
 
 def test_the_stay_ends_no_later_than_its_admission():
@@ -204,7 +206,7 @@ def test_a_forgotten_or_late_index_event_is_put_where_the_timeline_begins():
     fact = (None, f"INDEX//ICU_ADMISSION//{UNIT}")
     for timeline in [((5, "LAB//1//x", 1),), ((5, "LAB//1//x", 1), (90, "ICU_ADMISSION//Other"))]:
         found = unfold(drawn(fact, *timeline), ICU)
-        assert codes_at(found) == {f"ICU_ADMISSION//{UNIT}": 5, "LAB//1//x": 5}
+        assert codes_at(found) == {f"ICU_ADMISSION//{UNIT}": 5, NO_ADMISSION: 5, "LAB//1//x": 5}
     assert unfold(drawn((None, "GENDER//F")), ICU).events.num_rows == 1
 
 
