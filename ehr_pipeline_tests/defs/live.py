@@ -46,7 +46,7 @@ class DagsterDev:
     def graphql(self, query, **variables):
         body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             content = json.load(answer)
         assert "errors" not in content, content["errors"]
         return content["data"]
