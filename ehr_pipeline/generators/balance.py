@@ -237,7 +237,11 @@ def account(parts: Sequence[Part], costs: Sequence[Cost]) -> list[dict[str, Any]
 
 def _read_shares(name: str, listed: str) -> dict[str, float]:
     shares: dict[str, float] = {}
-    for field in next(csv.reader([listed])):
+    try:
+        fields = next(csv.reader([listed]))
+    except csv.Error:  # a line break outside of quotes, a field without end
+        raise OptionError(f"the balance of {name} must be one line: LEVEL:SHARE,...") from None
+    for field in fields:
         level, sign, text = field.rpartition(":")
         try:
             share = float(text)

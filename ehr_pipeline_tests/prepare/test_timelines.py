@@ -53,7 +53,7 @@ def stays(draw, subject_id=1):
             "DISCHARGE//DIED" if died else f"DISCHARGE//{draw(st.sampled_from(['HOME', 'UNK']))}",
         ),
     ]
-    begin = minutes(-draw(st.integers(-600, 4_000)))
+    begin = minutes(-draw(st.integers(-min(600, length - 1), 4_000)))
     place = draw(st.one_of(st.none(), st.just("EMERGENCY ROOM")))
     events.append(row(subject_id, begin, f"ADMISSION//{draw(st.sampled_from(['URGENT', 'EW EMER.']))}", text=place))
     events.append(row(subject_id, begin, "RACE//WHITE"))

@@ -131,6 +131,7 @@ def test_any_bytes_as_a_raw_table(content, tmp_path):
 @example(texts=["a=b=c"])
 @example(texts=["a=:0.5,:0.5"])
 @example(texts=["a=x:nan"])
+@example(texts=["0=\r0"])
 def test_any_text_as_condition_or_balance(texts):
     parsed_or_refused(read_conditions, texts)
     parsed_or_refused(read_balance, texts)
