@@ -29,9 +29,9 @@ _ED = "mimiciv_ed"
 def identified(con: duckdb.DuckDBPyConnection, stays: str) -> pa.Table:
     """The events of the relation `stays` in the columns of `record.EVENT_SCHEMA`, sorted, with identifiers.
 
-    `stays` has event (unique), subject_id, time, code, numeric_value, text_value, word (the code's first) and is_next
-    (whether it opens the admission after the patient's own). What lies before the first admission of a patient belongs
-    to it, and what lies after a discharge to none, but for what says that it is over.
+    `stays` has subject_id, time, code, numeric_value, text_value, word (the code's first) and is_next (whether it opens
+    the admission after the patient's own); in whatever order it is, the result is the same. What lies before the first
+    admission of a patient belongs to it, and what lies after a discharge to none, but for what says that it is over.
     """
     for name, (opens, closes, before) in _SPELLS.items():
         con.execute(f"""
@@ -40,7 +40,7 @@ def identified(con: duckdb.DuckDBPyConnection, stays: str) -> pa.Table:
                 SELECT subject_id, time AS start, {before} + row_number() OVER w AS number,
                     lead(time) OVER w AS next_start, is_next
                 FROM {stays} WHERE word = '{opens}' AND time IS NOT NULL
-                WINDOW w AS (PARTITION BY subject_id ORDER BY time)
+                WINDOW w AS (PARTITION BY subject_id ORDER BY time, is_next, code)
             )
             SELECT o.subject_id, o.number, o.is_next,
                 if('{name}' = 'admission' AND number = 1 AND NOT o.is_next, TIMESTAMP '0001-01-01', start) AS start,
@@ -63,7 +63,7 @@ def identified(con: duckdb.DuckDBPyConnection, stays: str) -> pa.Table:
             ASOF LEFT JOIN admission a ON a.subject_id = s.subject_id AND s.time >= a.start
             ASOF LEFT JOIN icu i ON i.subject_id = s.subject_id AND s.time >= i.start
             ASOF LEFT JOIN ed e ON e.subject_id = s.subject_id AND s.time >= e.start
-        ORDER BY s.subject_id, s.time NULLS FIRST, s.code, s.event""")
+        ORDER BY s.subject_id, s.time NULLS FIRST, s.code, s.numeric_value, s.text_value""")
         .to_arrow_table()
         .cast(EVENT_SCHEMA)
     )

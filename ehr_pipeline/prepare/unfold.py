@@ -273,7 +273,7 @@ _STEPS = {
             SELECT subject_id, index_time, forgotten, NULL, NULL, false FROM first_event WHERE forgotten IS NOT NULL
             {_PLACED_EVENTS}
         )
-        SELECT row_number() OVER () AS event, p.*, split_part(p.code, '//', 1) AS word
+        SELECT p.*, split_part(p.code, '//', 1) AS word
         FROM parts p LEFT JOIN fact f USING (subject_id) LEFT JOIN first_event i USING (subject_id)
             LEFT JOIN banned b ON b.code = p.code
                 AND (b.sex <> f.sex OR (b.is_pregnancy AND year(i.index_time) - year(f.birth)
