@@ -48,11 +48,11 @@ def build_defs(*, pipeline: PipelineData | None = None) -> dg.Definitions:
         report_asset(generators, partitions),
         *(release_asset(generator, partitions) for generator in generators),
     ]
-    ingest, refresh_cohort, refresh_all = jobs(default_generators())
+    ingest, refresh_cohort = jobs(default_generators())
     return dg.Definitions(
         assets=assets,
-        jobs=[ingest, refresh_cohort, refresh_all, what_if_job(partitions)],
-        schedules=[weekly(refresh_all, partitions)],
+        jobs=[ingest, refresh_cohort, what_if_job(partitions)],
+        schedules=[weekly(refresh_cohort, partitions)],
         sensors=[new_source_sensor(ingest)],
         resources={"pipeline": pipeline},
         executor=dg.in_process_executor,

@@ -9,7 +9,13 @@ from __future__ import annotations
 import duckdb
 
 from ehr_pipeline.clinical.items import load_items
-from ehr_pipeline.clinical.measured import Series, create_sources_table, measured_values_sql, series_of
+from ehr_pipeline.clinical.measured import (
+    CONVERSION_DECIMALS,
+    Series,
+    create_sources_table,
+    measured_values_sql,
+    series_of,
+)
 from ehr_pipeline.cohort.definition import CohortDefinition
 from ehr_pipeline.cohort.facts import FACTS
 from ehr_pipeline.cohort.features import (
@@ -34,7 +40,8 @@ _STATISTICS = {
     "last": "arg_max(value, (time, -priority, value))",
     "min": "min(value)",
     "max": "max(value)",
-    "mean": "avg(value)",
+    # Summed as whole numbers: sums of fractions depend on the order in which threads come to them.
+    "mean": f"sum((value * 1e{CONVERSION_DECIMALS})::HUGEINT) / 1e{CONVERSION_DECIMALS} / count(value)",
     "count": "count(value)",
 }
 

@@ -23,8 +23,10 @@ def hands_off() -> dg.AutomationCondition:
 
 
 def jobs(default_generators: Sequence[str]) -> list[dg.UnresolvedAssetJobDefinition]:
-    """`ingest`, one cohort with every generator, and one cohort with the default ones (the schedule's)."""
-    chain = dg.AssetSelection.groups("cohort", "prepare", "train", "sample", "evaluate", "report")
+    """`ingest`, and `refresh_cohort`: one cohort's chain with the default generators, by hand and by the schedule.
+
+    The others run where their assets are selected, or named by `ehr-pipeline run`: some of them train for half an hour.
+    """
     shared = dg.AssetSelection.groups("cohort", "prepare", "report") - dg.AssetSelection.assets(TIMELINES)
     default = shared | dg.AssetSelection.assets(
         *([stage, generator] for generator in default_generators for stage in ("model", "synthetic", "scores"))
@@ -33,9 +35,8 @@ def jobs(default_generators: Sequence[str]) -> list[dg.UnresolvedAssetJobDefinit
         dg.define_asset_job(
             "ingest", dg.AssetSelection.groups("ingest"), description="Read the source into the warehouse."
         ),
-        dg.define_asset_job("refresh_cohort", chain, description="One cohort's whole chain, every generator."),
         dg.define_asset_job(
-            "refresh_all", default, description="The schedule's job: one run per cohort, default generators."
+            "refresh_cohort", default, description="One cohort's whole chain, default generators; the schedule's job."
         ),
     ]
 

@@ -24,6 +24,7 @@ from ehr_pipeline.defs.console import PLAIN
 from ehr_pipeline.defs.ingest import SIMULATED, SOURCE_VARIABLE
 from ehr_pipeline.errors import OptionError
 from ehr_pipeline.privacy.account import Account, asked_budget
+from ehr_pipeline.privacy.budget import Budget
 from ehr_pipeline.storage import DataFolder, GeneratorFolder, private_folder
 
 Say = Callable[[str], object]
@@ -94,7 +95,7 @@ def run_pipeline(request: RunRequest, say: Say) -> RunSummary:
     Raises
     ------
     OptionError
-        A cohort or generator is unknown, or epsilon or delta is no budget.
+        A cohort or generator is unknown, or epsilon or delta is no budget, or a generator cannot keep to one.
     """
     budget = asked_budget(request.epsilon, request.delta)
     Account(data=request.data, why="run", universe=request.universe)
@@ -106,6 +107,8 @@ def run_pipeline(request: RunRequest, say: Say) -> RunSummary:
     private = {name: one.privacy.epsilon for name, one in _definitions(request).items() if one.privacy is not None}
     private |= dict.fromkeys(cohorts, budget.epsilon) if budget else {}
     generators = {cohort: _generators(request, private.get(cohort)) for cohort in cohorts}
+    for name in {one for chosen in generators.values() for one in chosen} if budget else ():
+        _require_tier(name, budget)
     summary = RunSummary()
     with dg.DagsterInstance.from_config(str(prepare_instance(request.data))) as instance:
         runner = _Runner(defs, instance, summary)
@@ -117,7 +120,7 @@ def run_pipeline(request: RunRequest, say: Say) -> RunSummary:
         for cohort in cohorts:
             say(f"cohort {cohort}")
             chosen = generators[cohort]
-            if runner.run("refresh_cohort", _chain_config(chosen, request), cohort, _chain(chosen)):
+            if runner.run(None, _chain_config(chosen, request), cohort, _chain(chosen)):
                 folder = request.data.cohort(cohort)
                 summary.made += [f"synthetic  {path}" for one in chosen for path in _synthetic(folder.generator(one))]
                 summary.made.append(f"report     {folder.report_page}")
@@ -169,6 +172,15 @@ def _generators(request: RunRequest, epsilon: float | None) -> list[str]:
     return list(request.generators or (default_generators() if epsilon is None else [default_generator(epsilon)]))
 
 
+def _require_tier(generator: str, budget: Budget) -> None:
+    """Refuse a budget that a generator of timelines cannot keep, before anything is read."""
+    from ehr_pipeline.generators.registry import TIMELINE_GENERATORS, timeline_generator_type
+
+    if generator in TIMELINE_GENERATORS:
+        kind = timeline_generator_type(generator)
+        kind.privacy_plan(kind.config_type(), budget)
+
+
 def _synthetic(files: GeneratorFolder) -> list[Path]:
     """The synthetic table, and the events of a generator of timelines."""
     return [path for path in (files.synthetic, files.events) if path.exists()]
@@ -207,13 +219,14 @@ class _Runner:
 
     def run(
         self,
-        job: str,
+        job: str | None,
         op_config: dict[str, dict[str, Any]],
         cohort: str | None = None,
         selection: list[dg.AssetKey] | None = None,
     ) -> bool:
-        """Run one job, for one cohort; returns whether all of it succeeded."""
-        result = self.defs.resolve_job_def(job).execute_in_process(
+        """Run one job, or assets of any where none is named, for one cohort; returns whether all of it succeeded."""
+        named = self.defs.resolve_job_def(job) if job else self.defs.resolve_implicit_global_asset_job_def()
+        result = named.execute_in_process(
             run_config={
                 "ops": {name: {"config": config} for name, config in op_config.items()},
                 "loggers": {PLAIN: {}},
@@ -225,7 +238,9 @@ class _Runner:
         )
         failures = [_failure_of(event) for event in result.filter_events(lambda event: event.is_step_failure)]
         if not result.success and not failures:
-            failures = [RunFailure(message=f"{job} failed; the UI shows why (ehr-pipeline ui)", exit_code=1)]
+            failures = [
+                RunFailure(message=f"{job or 'the run'} failed; the UI shows why (ehr-pipeline ui)", exit_code=1)
+            ]
         place = f"{cohort}: " if cohort else ""
         self.summary.failures.extend(replace(one, message=f"{place}{one.message}") for one in failures)
         return result.success

@@ -49,7 +49,9 @@ def model_asset(generator: str, partitions: dg.PartitionsDefinition) -> dg.Asset
                 cohort = load_timeline_cohort(folder, is_private=budget is not None)
             else:
                 cohort = load_training_cohort(folder)
-            why = f"job {context.run.job_name}, run {context.run.run_id}"
+            why = f"run {context.run.run_id}"
+            if not context.run.job_name.startswith("__"):  # Dagster's own, for assets that were selected
+                why = f"job {context.run.job_name}, {why}"
             summary = train(
                 generator,
                 cohort,

@@ -83,7 +83,7 @@ def evaluate_cohort(
     if is_timeline:
         asked = {"seed": seed, "thresholds": plan.thresholds, "progress": progress}
         found = evaluate_cohort_timelines(folder, definition, generator, schema, **asked)
-        evaluation = evaluation.model_copy(update={"timelines": found})
+        evaluation = evaluation.with_events(found)
     write_text(folder.generator(generator).scores, evaluation.model_dump_json(indent=2) + "\n")
     return evaluation
 

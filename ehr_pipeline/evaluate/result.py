@@ -10,8 +10,23 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ehr_pipeline.evaluate.score import Curve, Dimension, Record, Score
+from ehr_pipeline.evaluate.score import Attack, Curve, Dimension, PlantedLeak, Record, Score
 from ehr_pipeline.evaluate.timelines.result import TimelineEvaluation
+
+__all__ = [
+    "Attack",
+    "ColumnComparison",
+    "CorrelationComparison",
+    "Curve",
+    "Effect",
+    "EffectEstimate",
+    "EpidemiologyRow",
+    "Evaluation",
+    "PlantedLeak",
+    "Score",
+    "Subgroup",
+    "TaskComparison",
+]
 
 
 class ColumnComparison(Record):
@@ -51,33 +66,6 @@ class TaskComparison(Record):
     level: str | None
     model: Literal["boosted", "linear"]
     curves: list[Curve] = Field(description="trained on real, trained on synthetic")
-
-
-class PlantedLeak(Record):
-    """What one attack made of one leak that was planted on purpose."""
-
-    plant: str
-    must_be_found: bool = Field(description="whether the attack is for leaks of this kind")
-    is_found: bool = Field(description="whether some score of the attack was outside its limit")
-    score: str = Field(description="the score that told best")
-    value: float | None
-    limit: float
-
-
-class Attack(Record):
-    """One privacy attack and its controls: the same attack on data into which training rows were planted.
-
-    Of several planted leaks `planted_value` is that of the one, among those the attack is for, which it saw least.
-    """
-
-    name: str
-    question: str = Field(description="what the attacker asks, in plain words")
-    score_names: list[str]
-    planted_share: float = Field(description="share of rows replaced by copies of training rows in the control")
-    planted_value: float | None = Field(description="what the attack scored on the control")
-    planted_score: str | None = Field(None, description="the score that `planted_value` is of")
-    found_plant: bool = Field(description="whether the attack found every planted leak that it is for")
-    plants: list[PlantedLeak] = Field([])
 
 
 class Subgroup(Record):
@@ -142,6 +130,21 @@ class Evaluation(Record):
     not_judged: dict[Dimension, str] = Field({}, description="dimensions that these tables cannot pass, and why")
     timelines: TimelineEvaluation | None = Field(None, description="of a generator of timelines: what its events say")
     provenance: dict[str, Any] = Field({}, description="hashes, seeds, versions; filled by the caller")
+
+    def with_events(self, found: TimelineEvaluation) -> Evaluation:
+        """The same with the evaluation of the events beside it.
+
+        Attacks on events stand with those on the table, under names of their own, so that whoever reads the privacy of
+        a generator reads both.
+        """
+        privacy = {name: score for name, score in found.scores.items() if score.dimension == "privacy"}
+        rest = {name: score for name, score in found.scores.items() if name not in privacy}
+        update = {
+            "scores": self.scores | privacy,
+            "attacks": [*self.attacks, *found.attacks],
+            "timelines": found.model_copy(update={"scores": rest, "attacks": []}),
+        }
+        return self.model_copy(update=update)
 
     def __str__(self) -> str:
         from ehr_pipeline.evaluate.printed import printed

@@ -1,4 +1,4 @@
-"""One number of an evaluation between its two references, and the curve that a number may stand for.
+"""One number of an evaluation between its two references, the curve behind it, and what an attack made of its controls.
 
 What belongs here: types that results of tables and of timelines share, and nothing computed.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Verdict = Literal["passed", "failed", "diagnostic"]
 Dimension = Literal["fidelity", "utility", "privacy", "causal"]
@@ -49,3 +49,30 @@ class Curve(Record):
     false_positive_rate: list[float]
     true_positive_rate: list[float]
     auc: float
+
+
+class PlantedLeak(Record):
+    """What one attack made of one leak that was planted on purpose."""
+
+    plant: str
+    must_be_found: bool = Field(description="whether the attack is for leaks of this kind")
+    is_found: bool = Field(description="whether some score of the attack was outside its limit")
+    score: str = Field(description="the score that told best")
+    value: float | None
+    limit: float
+
+
+class Attack(Record):
+    """One privacy attack and its controls: the same attack on data into which training rows were planted.
+
+    Of several planted leaks `planted_value` is that of the one, among those the attack is for, which it saw least.
+    """
+
+    name: str
+    question: str = Field(description="what the attacker asks, in plain words")
+    score_names: list[str]
+    planted_share: float = Field(description="share of rows replaced by copies of training rows in the control")
+    planted_value: float | None = Field(description="what the attack scored on the control")
+    planted_score: str | None = Field(None, description="the score that `planted_value` is of")
+    found_plant: bool = Field(description="whether the attack found every planted leak that it is for")
+    plants: list[PlantedLeak] = Field([])

@@ -81,6 +81,10 @@ METRICS: dict[str, Metric] = {
     **dict.fromkeys(["singled_out_train", "singled_out_holdout"], _PRIVACY),
     **dict.fromkeys(["model_auc", "model_tpr_at_1%"], _PRIVACY),
     # of timelines
+    **dict.fromkeys(["stretch_membership_auc", "stretch_membership_tpr_at_1%"], _PRIVACY),
+    **dict.fromkeys(["copied_stretches_train", "copied_stretches_holdout"], _PRIVACY),
+    **dict.fromkeys(["copied_stays_train", "copied_stays_holdout"], _PRIVACY),
+    **dict.fromkeys(["rare_values_train", "rare_values_holdout"], _PRIVACY),
     **dict.fromkeys(
         [
             "events_per_subject_ks",

@@ -37,19 +37,23 @@ class Thresholds:
     membership_auc_excess     membership_auc[all] <= 0.5 + limit         advantage of guessing who was in the
                                                                          training data, averaged over patients
     membership_tpr_excess     membership_tpr_at_1%[GROUP],               the same for the few patients who
-                              attribute_tpr_at_1%[COL] and               stand out most, whom averages hide
+                              stretch_membership_tpr_at_1%[GROUP],       stand out most, whom averages hide
+                              attribute_tpr_at_1%[COL] and
                               linkage_tpr_at_1%[isolated] <= 0.01 +
                               limit
-    copies_excess             exact_copies_train, near_copies_train      copies of training patients are no more
-                              <= chance + limit                          than their number beside the holdout's
-                                                                         explains
+    copies_excess             exact_copies_train, near_copies_train,     copies of training patients are no more
+                              copied_stretches_train,                    than their number beside the holdout's
+                              copied_stays_train <= chance + limit       explains; of events, ten in a row
+    rare_values_excess        rare_values_train <= chance + limit        one value says little of who has it; ranges
+                                                                         learned from patients end at some, and
+                                                                         beyond this they are repeated one by one
     model_auc_excess          model_auc <= 0.5 + limit                   the same for an attacker who holds the
     model_tpr_excess          model_tpr_at_1% <= 0.01 + limit            fitted model, which is not released: the
                                                                          networks here keep to 0.52-0.61 of 2,800
                                                                          patients while their rows give nobody
                                                                          away; beyond this one repeats its table
-    chance_level              all privacy limits together                chance alone makes no score of a clean
-                                                                         table fail, 97 times in 100
+    chance_level              all privacy limits on the table together,  chance alone makes no score of a clean
+                              and again all on events                    table fail, 97 times in 100
     timeline_normalised       mean_normalised of timelines <=    nearer to fresh real patients than to events
                               limit                              shuffled between patients
     implausible_excess        implausible_share of timelines <=  no more patients with any inconsistency than
@@ -65,6 +69,7 @@ class Thresholds:
     membership_auc_excess: float = 0.02
     membership_tpr_excess: float = 0.004
     copies_excess: float = 0.0
+    rare_values_excess: float = 0.1
     model_auc_excess: float = 0.15
     model_tpr_excess: float = 0.05
     chance_level: float = 0.97

@@ -64,8 +64,10 @@ def _mapped_sql(table: Table) -> str:
     if table.name == "mimiciv_hosp.microbiologyevents":  # mapped is the day; the hour of the event is needed too
         sql = sql.replace("SELECT ", "SELECT time AS moment, ", 1)
     if table.name == "mimiciv_hosp.prescriptions":  # each finds an order of its own
-        place = "row_number() OVER (PARTITION BY hadm_id, starttime, drug ORDER BY drug_type, dose_val_rx) AS place"
-        return f"SELECT *{replaced}, {place} FROM ({sql})"
+        place = (
+            "row_number() OVER (PARTITION BY hadm_id, starttime, drug ORDER BY drug_type, dose_val_rx, mapped) AS place"
+        )
+        return f"SELECT *{replaced}, {place} FROM ({sql}) AS mapped"
     return f"SELECT *{replaced} FROM ({sql})"
 
 

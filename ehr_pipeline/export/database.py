@@ -86,6 +86,7 @@ def _create_sql(table: Table) -> str:
 def _order_by(table: Table) -> str:
     by = [name for name in ("subject_id", "hadm_id", "stay_id", *table.key) if name in table.column_names]
     by += [name for name in ("charttime", "starttime", "itemid") if name in table.column_names]
+    by += () if table.key else table.column_names  # else rows of one moment would stand as threads left them
     return f" ORDER BY {', '.join(dict.fromkeys(by))}" if by else ""
 
 

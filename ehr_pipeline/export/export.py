@@ -22,7 +22,7 @@ NOT_YET = ("omop", "fhir")
 UNGATED = (
     "note: an export is of records that no release gate has judged; keep it inside until `ehr-pipeline release` opens"
 )
-"""Said with each export: a released bundle holds a patient table alone, so exports read the working folder."""
+"""Said with each export: it reads the working folder, not a released bundle."""
 
 
 @dataclass(frozen=True)

@@ -239,3 +239,19 @@ class TimelineTransformerConfig(TrainedConfig):
     events_per_patient: int = Field(
         20_000, ge=1, description="timed events of one patient that are learned from, the first ones"
     )
+    private_rate: float = Field(0.05, gt=0, lt=1, description="chance of each patient to take part in a private step")
+    private_learning_rate: float = Field(5e-3, gt=0, description="Adam's rate in the private training; falls to zero")
+    private_steps: int = Field(60, ge=1, description="private steps, always all of them")
+    private_events: int = Field(
+        2_000, ge=1, description="events of one patient that a private fit counts, the first ones"
+    )
+    private_positions: int = Field(
+        512, ge=1, description="events of one patient that private steps read, the first ones"
+    )
+    private_codes: int = Field(200, ge=1, description="codes at most that a private fit counts")
+    private_guide: int = Field(
+        1_000, ge=100, description="stays drawn from noisy tables that a private fit starts from"
+    )
+    private_width: int = Field(
+        32, ge=2, description="width of the transformer in a private fit; a multiple of twice the heads"
+    )

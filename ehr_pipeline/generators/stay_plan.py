@@ -118,8 +118,15 @@ class StayPlan:
             ColumnAutoregressiveConfig(seed=seed, **({} if updates is None else {"updates": updates})),
             progress=progress,
         )
+        return cls.over(rows, facts, layout, static, sums)
+
+    @classmethod
+    def over(
+        cls, rows: ColumnAutoregressive, facts: StaticFacts, layout: StayLayout, static: pd.DataFrame, sums: StaySums
+    ) -> Self:
+        """Plans that `rows` draws, with features as static facts and sums of some stays suggest."""
         shown = pd.concat([static, sums.frame(layout)], axis=1)
-        seen = TableCodec.fit(_shown_schema(facts, layout, shown), shown, patients)
+        seen = TableCodec.fit(_shown_schema(facts, layout, shown), shown, np.arange(len(shown)))
         raw = _raw_features(seen, shown)
         return cls(
             facts=facts,
@@ -132,7 +139,11 @@ class StayPlan:
 
     def of(self, cohort: TimelineCohort, timed: TimedEvents) -> PlanRows:
         """The plans that real stays kept to."""
-        return self._plan(self.facts.table(cohort), self.layout.sums(timed, cohort.n_patients))
+        return self.of_events(self.facts.table(cohort), timed)
+
+    def of_events(self, static: pd.DataFrame, timed: TimedEvents) -> PlanRows:
+        """The plans that stays of so many rows of static facts kept to."""
+        return self._plan(static, self.layout.sums(timed, len(static)))
 
     def draw(self, n: int, seed: int, conditions: Mapping[str, str | float] | None = None) -> PlanRows:
         """Draw the plans of `n` patients, some static facts being given.

@@ -61,7 +61,7 @@ def piece_losses(
     step_loss = step_loss * (~at.is_begin & (state.stamps_left > 0))
     is_same_time = sequences.is_stamp[event] == 0
     logits = network.code_logits(h, state, step=step, before=before, is_same_time=is_same_time, minute=minute)
-    code_loss = _possible_loss(logits, code)
+    code_loss = possible_loss(logits, code)
     target, slots = target_of(goals, at.patient, network.channel[code])
     past = sequences.past.at(event)
     is_told = (target.has > 0) & (target.total - past.order <= 1)
@@ -69,13 +69,13 @@ def piece_losses(
     logits = network.value_logits(
         h[valued], code[valued], past.at(valued), target.at(valued), slots=slots[valued], minute=minute[valued]
     )
-    value_loss = _possible_loss(logits, sequences.slot[event[valued]])
+    value_loss = possible_loss(logits, sequences.slot[event[valued]])
     parts = ((step_loss, at.piece), (code_loss, at.piece), (value_loss, at.piece[valued]))
     nothing = torch.zeros(len(pieces), device=h.device)
     return torch.stack([nothing.index_add(0, piece, loss) for loss, piece in parts], dim=1)
 
 
-def _possible_loss(logits: Tensor, target: Tensor) -> Tensor:
+def possible_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of each row, 0 where the target is masked: what a few patients have, and nobody is to have."""
     loss = F.cross_entropy(logits, target, reduction="none")
     return torch.where(logits.gather(1, target[:, None]).squeeze(1) > MASKED / 2, loss, 0.0)
@@ -114,14 +114,14 @@ class Positions:
         # The place in the piece of the last event of each channel, before each position; -1 where there is none.
         last = torch.where(is_here > 0, index[None, :, None].float(), -1.0)
         last = F.pad(last, (0, 0, 1, 0), value=-1.0)[:, :-1].cummax(dim=1).values.long()
-        minute = _at_last(sequences.minute[event].float(), last, sequences.last_minute[pieces])
+        minute = at_last(sequences.minute[event].float(), last, sequences.last_minute[pieces])
         stamp = sequences.is_stamp[event]
         stamps = sequences.stamps[pieces][:, None] + stamp.cumsum(dim=1) - stamp
         before = sequences.minute[self.event.clamp_min(1) - 1].float()
         self.state = State(
             left=self._there(goals.counts[patient][:, None] - counts),
             last_minute=self._there(minute),
-            last_z=self._there(_at_last(sequences.z[event], last, sequences.last_z[pieces])),
+            last_z=self._there(at_last(sequences.z[event], last, sequences.last_z[pieces])),
             minute=torch.where(self.is_begin, 0.0, before),
             stamps_left=self._there(goals.stamps[patient][:, None] - stamps),
             end=goals.last_minute[self.patient],
@@ -159,7 +159,7 @@ class Positions:
         return self._there(network.trunk(padded.unflatten(0, (self.n_pieces, self.length)))), code
 
 
-def _at_last(values: Tensor, last: Tensor, carried: Tensor) -> Tensor:
+def at_last(values: Tensor, last: Tensor, carried: Tensor) -> Tensor:
     """Values (B, length) at the places `last` (B, length, C); where there is none, `carried` (B, C)."""
     found = values.gather(1, last.clamp_min(0).flatten(1)).view_as(last)
     return torch.where(last >= 0, found, carried[:, None])

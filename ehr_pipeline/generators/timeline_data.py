@@ -49,7 +49,8 @@ def load_timeline_cohort(cohort_folder: CohortFolder, *, is_private: bool = Fals
     if is_private:
         is_training = is_training & ~members["subject_id"].duplicated().to_numpy()
     if not is_training.any():
-        raise DefinitionError(f"{cohort_folder.split.name} leaves no training patient in {cohort_folder.root.name}")
+        name = cohort_folder.root.name
+        raise DefinitionError(f"the split leaves no training patient in {name}: the cohort has too few patients")
     table = pq.read_table(
         require(cohort_folder.prepared_timelines, PREPARE_FIRST),
         columns=[*EVENT_COLUMNS, "member"],

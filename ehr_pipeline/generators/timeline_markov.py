@@ -166,7 +166,7 @@ class TimelineMarkov(TimelineGenerator):
         rng = np.random.default_rng(seed)
         begin = np.zeros(n) if self.clock.is_shared else self.begins.from_ranks(rng.random(n))
         origin = self.clock.start + begin.astype(np.int64).astype("timedelta64[m]")
-        patient, minute, code = self._timelines(n, rng)
+        patient, minute, code = self.timelines(n, rng)
         value, text = self.values.draw(code, patient, rng)
         timed = events_frame(
             patient + 1,
@@ -180,7 +180,7 @@ class TimelineMarkov(TimelineGenerator):
         events = events.sort_values(["subject_id", "time"], na_position="first", kind="stable", ignore_index=True)
         return events.astype({"code": "category", "text_value": "category"})
 
-    def _timelines(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def timelines(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Patient, minute and code of each timed event, in order: int64 of shape (n_events,)."""
         n_codes = len(self.codes)
         first_terminal = n_codes - self.n_terminal

@@ -17,7 +17,7 @@ has to decide whether it is the last one. Codes that are not planned share one c
 #   https://www.nature.com/articles/s41746-024-01235-0) take a token for each gap, code and value, and stop at a token.
 #   Here an event is one position, and a stay ends with its plan.
 
-Kept out: codes, texts and extremes of fewer than `MINIMUM_PATIENTS` patients.
+Kept out: codes, texts and extremes of fewer than `MINIMUM_PATIENTS` patients. Budgets: `private_transformer.py`.
 
 Memory: the fit keeps about 110 bytes per event, and a step about 1 kB per event of its batch and unit of width; drawing
 needs `CHUNK_BYTES` and 60 bytes per drawn event. `piece`, `batch_events` and `accumulate` bound a step.
@@ -40,19 +40,20 @@ from ehr_pipeline.generators.codec import MINIMUM_PATIENTS
 from ehr_pipeline.generators.configs import TimelineTransformerConfig
 from ehr_pipeline.generators.number_codec import NumberCodec
 from ehr_pipeline.generators.persistence import read_state, under, write_state
+from ehr_pipeline.generators.private_transformer import fit_private_transformer, shape_of, transformer_plan
 from ehr_pipeline.generators.stay_plan import PlanRows, StayPlan
 from ehr_pipeline.generators.timeline_calibration import match_gaps
 from ehr_pipeline.generators.timeline_decoding import Drawing
 from ehr_pipeline.generators.timeline_goals import Goals
 from ehr_pipeline.generators.timeline_levels import EventLevels
-from ehr_pipeline.generators.timeline_network import Shape, TimelineNetwork
+from ehr_pipeline.generators.timeline_network import TimelineNetwork
 from ehr_pipeline.generators.timeline_sequences import Sequences
 from ehr_pipeline.generators.timeline_steps import TimedEvents
 from ehr_pipeline.generators.timeline_training import mixed_precision, own_device, shares, train_timelines
 from ehr_pipeline.generators.timeline_values import drawn_values
 from ehr_pipeline.generators.timelines import DAY_MINUTES, Clock, TimelineCohort, TimelineGenerator, events_frame
 from ehr_pipeline.generators.training import enough_memory, one_thread, pick_device, seeded
-from ehr_pipeline.privacy.budget import Budget
+from ehr_pipeline.privacy.budget import Budget, PrivacyPlan
 from ehr_pipeline.progress import Progress
 
 CHUNK_STAYS, CHUNK_BYTES = 1024, 1 << 30
@@ -101,8 +102,9 @@ class TimelineTransformer(TimelineGenerator):
         checkpoint: Path | None = None,
     ) -> Self:
         """Learn the plans of stays, then the network that fills them."""
-        cls.without_budget(budget)
         config = TimelineTransformerConfig.model_validate(config.model_dump())
+        if budget is not None:
+            return cls._fit_private(cohort, config, budget, progress)
         if cohort.n_patients < MINIMUM_PATIENTS:
             raise DefinitionError(f"{cls.name} needs at least {MINIMUM_PATIENTS} patients, and there are fewer")
         device = own_device(config.device)
@@ -123,7 +125,7 @@ class TimelineTransformer(TimelineGenerator):
                 one_thread(),
                 seeded(config.seed, device),
             ):
-                network = TimelineNetwork(levels, _shape(config, goals.features.shape[1]), config.dropout)
+                network = TimelineNetwork(levels, shape_of(config, goals.features.shape[1]), config.dropout)
                 network.start_at(*shares(sequences, levels.n_slots, levels.n_steps))
                 network.to(device)
                 history = train_timelines(
@@ -148,6 +150,21 @@ class TimelineTransformer(TimelineGenerator):
             history=history,
             notes=timed.notes,
         )
+
+    @classmethod
+    def privacy_plan(cls, config: GeneratorConfig, budget: Budget) -> PrivacyPlan:
+        """Noisy tables and private steps, by shares that are fixed (`private_transformer.py`)."""
+        return transformer_plan(TimelineTransformerConfig.model_validate(config.model_dump()), budget)
+
+    @classmethod
+    def _fit_private(
+        cls, cohort: TimelineCohort, config: TimelineTransformerConfig, budget: Budget, progress: Progress | None
+    ) -> Self:
+        plan = cls.privacy_plan(config, budget)
+        parts, n_patients = fit_private_transformer(cohort, config, plan, progress)
+        generator = cls(**parts)
+        generator.privacy, generator.n_patients = plan, n_patients
+        return generator
 
     def sample(self, n: int, seed: int, conditions: Mapping[str, str | float] | None = None) -> pd.DataFrame:
         """Draw `n` plans, then their events, chunk by chunk."""
@@ -238,7 +255,7 @@ class TimelineTransformer(TimelineGenerator):
         levels = EventLevels.of_state(plain["levels"], under("levels.", arrays))
         network = None
         if plain["n_features"] is not None:
-            network = TimelineNetwork(levels, _shape(config, plain["n_features"]), config.dropout)
+            network = TimelineNetwork(levels, shape_of(config, plain["n_features"]), config.dropout)
             weights = under("network.", arrays)
             network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
             network = network.to(pick_device("cpu" if config.device == "cpu" else "auto")).eval()
@@ -252,14 +269,3 @@ class TimelineTransformer(TimelineGenerator):
             history=plain["history"],
             notes=tuple(plain["notes"]),
         )
-
-
-def _shape(config: TimelineTransformerConfig, n_features: int) -> Shape:
-    return Shape(
-        width=config.width,
-        layers=config.layers,
-        heads=config.heads,
-        window=config.window,
-        hidden=config.hidden,
-        n_features=n_features,
-    )

@@ -105,7 +105,7 @@ def _facts_sql(stay_events: str, members: str) -> str:
             SELECT * FROM named
             QUALIFY part IS NULL OR row_number() OVER (PARTITION BY member, part ORDER BY
                 CASE WHEN part IN ('ADMISSION', '{READMISSION}', 'DEATH') THEN hours
-                WHEN part IN ({_quoted(_AT_ADMISSION)}) THEN abs(hours) ELSE -hours END, code) = 1
+                WHEN part IN ({_quoted(_AT_ADMISSION)}) THEN abs(hours) ELSE -hours END, code, text_value) = 1
         ), facts AS (
             SELECT subject_id, member, code, numeric_value, text_value FROM once WHERE part IS NULL
             UNION ALL

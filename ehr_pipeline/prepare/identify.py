@@ -30,8 +30,9 @@ def identified(con: duckdb.DuckDBPyConnection, stays: str) -> pa.Table:
     """The events of the relation `stays` in the columns of `record.EVENT_SCHEMA`, sorted, with identifiers.
 
     `stays` has subject_id, time, code, numeric_value, text_value, word (the code's first) and is_next (whether it opens
-    the admission after the patient's own); in whatever order it is, the result is the same. What lies before the first
-    admission of a patient belongs to it, and what lies after a discharge to none, but for what says that it is over.
+    the admission after the patient's own); in whatever order it is, the result is the same. Openings of one moment are
+    one. What lies before the first admission of a patient belongs to it, and what lies after a discharge to none, but
+    for what says that it is over.
     """
     for name, (opens, closes, before) in _SPELLS.items():
         con.execute(f"""
@@ -39,8 +40,9 @@ def identified(con: duckdb.DuckDBPyConnection, stays: str) -> pa.Table:
             WITH opening AS (
                 SELECT subject_id, time AS start, {before} + row_number() OVER w AS number,
                     lead(time) OVER w AS next_start, is_next
-                FROM {stays} WHERE word = '{opens}' AND time IS NOT NULL
-                WINDOW w AS (PARTITION BY subject_id ORDER BY time, is_next, code)
+                FROM (SELECT subject_id, time, bool_and(is_next) AS is_next FROM {stays}
+                    WHERE word = '{opens}' AND time IS NOT NULL GROUP BY subject_id, time)
+                WINDOW w AS (PARTITION BY subject_id ORDER BY time)
             )
             SELECT o.subject_id, o.number, o.is_next,
                 if('{name}' = 'admission' AND number = 1 AND NOT o.is_next, TIMESTAMP '0001-01-01', start) AS start,

@@ -5,7 +5,8 @@ events, so that they can contradict each other or the events. What does not: jud
 
 1. The first index event counts, if it stands where it begins the window; else it is put there, with a code that is not
    known if nothing tells it. Nothing of the bedside comes after the end that the window waits for, after discharge, or
-   after death. An ICU stay has an admission in any case.
+   after death; a discharge or a death a little after one of these still is its own. An ICU stay has an admission in any
+   case, and who is discharged as dead has died then, even if nothing else tells a death.
 2. A fact of which the timeline has the event itself is left out. Others get their time back, not before the last
    event of the timeline; discharge, death and the end of the stay are `NEAR` each other where one implies the other.
 3. Diagnoses come at discharge, procedures on the day of the index event, personal facts at admission, as the source's
@@ -37,7 +38,7 @@ from ehr_pipeline.prepare.identify import identified
 NEAR = "INTERVAL 1 DAY"
 """So far apart hospitals write down what is one moment; further apart is a contradiction."""
 _END = {"admission": "DISCHARGE", "stay": "ICU_DISCHARGE", "visit": "ED_DISPOSITION"}
-_LATE = ("DISCHARGE", "ICU_DISCHARGE", "ED_DISPOSITION", "DIAGNOSIS", "DRG", "ED_DIAGNOSIS")
+_LATE = ("DISCHARGE", "ICU_DISCHARGE", "ED_DISPOSITION", "DIAGNOSIS", "DRG", "ED_DIAGNOSIS", "MEDS_DEATH")
 """Words of what is written down after a discharge or a death."""
 _DIED = "regexp_matches(upper({}), '^DISCHARGE//(DIED|EXPIRED)')"
 
@@ -181,19 +182,26 @@ _STEPS = {
         WHERE time IS NOT NULL GROUP BY ALL""",
     "timed": f"""
         SELECT d.*, row_number() OVER (
-            PARTITION BY d.subject_id, if(d.word IN ($index, $end, 'MEDS_DEATH'), d.word, d.event::VARCHAR)
-            ORDER BY d.time, d.event) = 1 AND (d.word IS DISTINCT FROM $end OR d.time > index_time)
+            PARTITION BY d.subject_id, if(d.word IN ($index, $end, 'MEDS_DEATH')
+                OR (d.word = 'DISCHARGE' AND d.time > index_time), d.word, d.event::VARCHAR),
+                d.word = 'MEDS_DEATH' AND d.time < index_time
+            ORDER BY d.time, d.code, d.event) = 1 AND (d.word IS DISTINCT FROM $end OR d.time > index_time)
                 AND (d.word <> $index OR d.time = index_time)
-                AND (d.word <> 'DISCHARGE' OR d.time IS DISTINCT FROM index_time) AS is_first,
-            d.time <= coalesce(least(ended, least(discharged, died)
-                + if(d.word IN ({_LATE_WORDS}), {NEAR}, INTERVAL 0 DAY)), d.time) AS is_before_end
+                AND (d.word <> 'DISCHARGE' OR d.time IS DISTINCT FROM index_time)
+                AND (d.word <> 'MEDS_DEATH' OR d.time >= index_time) AS is_first,
+            d.time <= coalesce(least(
+                ended + if(d.word IN ('DISCHARGE', 'MEDS_DEATH'), {NEAR}, INTERVAL 0 DAY),
+                least(discharged, died) + if(d.word IN ({_LATE_WORDS}), {NEAR}, INTERVAL 0 DAY)), d.time)
+                AS is_before_end
         FROM drawn d LEFT JOIN over USING (subject_id)
         WHERE d.time IS NOT NULL AND d.word <> 'MEDS_BIRTH'""",
     "kept": "SELECT * EXCLUDE (is_first, is_before_end) FROM timed WHERE is_first AND is_before_end",
     "seen": """
         SELECT subject_id, index_time, max(time) AS last_time,
-            min(time) FILTER (word = 'ADMISSION') AS admitted, min(time) FILTER (word = 'DISCHARGE') AS discharged,
-            min(code) FILTER (word = 'DISCHARGE') AS discharge, min(time) FILTER (word = 'MEDS_DEATH') AS died,
+            min(time) FILTER (word = 'ADMISSION') AS admitted,
+            min(time) FILTER (word = 'DISCHARGE' AND time > index_time) AS discharged,
+            min(code) FILTER (word = 'DISCHARGE' AND time > index_time) AS discharge,
+            min(time) FILTER (word = 'MEDS_DEATH') AS died,
             min(time) FILTER (word = $own_end AND time >= index_time) AS ended
         FROM kept JOIN (SELECT subject_id, index_time FROM first_event) USING (subject_id) GROUP BY ALL""",
     "fact": f"""
@@ -226,17 +234,22 @@ _STEPS = {
         FROM seen s LEFT JOIN fact f USING (subject_id)""",
     "placed": f"""
         WITH death AS (
-            SELECT *, CASE WHEN death_time IS NOT NULL AND (has_died_here
-                    OR coalesce(discharged, discharge_time) IS NULL
+            SELECT *, CASE WHEN died IS NOT NULL THEN NULL
+                WHEN has_died_here AND discharged IS NOT NULL THEN if(death_time BETWEEN discharged - {NEAR}
+                    AND discharged + {NEAR}, greatest(death_time, earliest), discharged)
+                WHEN has_died_here AND coalesce(death_time, discharge_time) IS NOT NULL
+                THEN greatest(coalesce(death_time, discharge_time), earliest)
+                WHEN death_time IS NOT NULL AND (coalesce(discharged, discharge_time) IS NULL
                     OR ($follows AND death_time > coalesce(discharged, discharge_time)))
                 THEN greatest(death_time, earliest) END AS new_death
             FROM told
         ), discharge AS (
-            SELECT *, greatest(CASE
+            SELECT *, CASE
                 WHEN died IS NOT NULL AND NOT has_died_here AND discharge_time IS NOT NULL THEN died
-                WHEN has_died_here AND discharge_time NOT BETWEEN coalesce(died, new_death) - {NEAR}
-                    AND coalesce(died, new_death) + {NEAR} THEN coalesce(died, new_death)
-                ELSE discharge_time END, if(discharge_time IS NULL, NULL, earliest)) AS new_discharge
+                WHEN has_died_here AND discharged IS NULL AND (discharge_time BETWEEN coalesce(died, new_death) - {NEAR}
+                    AND coalesce(died, new_death) + {NEAR}) IS NOT TRUE THEN coalesce(died, new_death)
+                ELSE discharge_time END AS own_discharge,
+                if(own_discharge IS NULL, NULL, greatest(own_discharge, earliest)) AS new_discharge
             FROM death
         )
         SELECT *, if($index = 'ICU_ADMISSION' AND admission_time >= least(index_time + {NEAR},

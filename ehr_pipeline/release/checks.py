@@ -10,11 +10,15 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from ehr_pipeline.evaluate.result import Attack, Score
+from ehr_pipeline.evaluate.timelines.plausibility import NAME as IMPLAUSIBLE
 from ehr_pipeline.evaluate.verdicts import is_worse
 from ehr_pipeline.record import shown_count
 from ehr_pipeline.release.evidence import Evidence
 from ehr_pipeline.release.policy import Policy
 from ehr_pipeline.sanity.rules import CHECK_NAMES, load_rules, rules_hash
+
+EVENTS = "(events)"
+"""Stands in the names of the attacks on the order of events."""
 
 
 def binding(evidence: Evidence, policy: Policy) -> list[str]:
@@ -35,8 +39,25 @@ def binding(evidence: Evidence, policy: Policy) -> list[str]:
     ]
     if judged.get("definition_sha256") != evidence.cohort_summary["definition_sha256"]:
         reasons.append(f"{g} was evaluated for another definition of {evidence.cohort}; evaluate it again")
+    if evidence.has_events:
+        reasons += _events_bound(evidence)
     if evidence.model["generator"] != g:
         reasons.append(f"the model of {g} was made by another generator; train {g} again")
+    return reasons
+
+
+def _events_bound(evidence: Evidence) -> list[str]:
+    """The same for the events of a generator of timelines."""
+    g, now, found = evidence.generator, evidence.hashes, evidence.evaluation.timelines
+    reasons = []
+    if evidence.sanity.get("events_sha256") != now["events"]:
+        reasons.append(f"the synthetic events of {g} are not those that its sanity checks saw; sample {g} again")
+    if found is None:
+        return [*reasons, f"the synthetic events of {g} were not evaluated; evaluate {g} again"]
+    if found.provenance.get("events_sha256") != now["events"]:
+        reasons.append(f"the synthetic events of {g} are not those that were evaluated; evaluate {g} again")
+    if found.provenance.get("prepared_timelines_sha256") != now["prepared_timelines"]:
+        reasons.append(f"{g} was evaluated on other prepared timelines than stand there; evaluate it again")
     return reasons
 
 
@@ -123,7 +144,28 @@ def attacked(evidence: Evidence, policy: Policy) -> list[str]:
     for word in policy.required_attacks:
         if not any(word in attack.name for attack in evaluation.attacks):
             reasons.append(f"no attack by the name of {word} was run on {g}, which the policy asks for")
+        elif evidence.has_events and not any(
+            word in attack.name and EVENTS in attack.name for attack in evaluation.attacks
+        ):
+            reasons.append(f"no attack by the name of {word} was run on the events of {g}, which the policy asks for")
     return reasons
+
+
+def rare_words(evidence: Evidence, policy: Policy) -> list[str]:
+    """Whether the events of a model without a budget have no code and no text of few training patients.
+
+    Where a budget stands behind the model, what it may know of a rare code is bounded already.
+    """
+    if not evidence.has_events or evidence.privacy is not None or evidence.evaluation.timelines is None:
+        return []
+    g, rare = evidence.generator, evidence.evaluation.timelines.rare
+    if rare is None:
+        return [f"nobody counted the rare codes in the events of {g}; evaluate {g} again"]
+    return [
+        f"{n:,} {what} in the events of {g} are those of fewer than {rare.minimum} training patients; train {g} again"
+        for what, n in (("codes", rare.n_codes), ("texts", rare.n_texts))
+        if n
+    ]
 
 
 def _of_attack(attack: Attack, scores: dict[str, Score]) -> list[str]:
@@ -148,16 +190,26 @@ def _holds(score: Score) -> bool:
 
 
 def good_enough(evidence: Evidence, policy: Policy) -> list[str]:
-    """Whether the qualities that the policy names have no failed gate, and one that passed."""
+    """Whether the qualities that the policy names have no failed gate, and one that passed.
+
+    For a generator of timelines the gates of its events count beside those of its table.
+    """
     reasons = []
+    timelines = evidence.evaluation.timelines
+    scores = [*evidence.evaluation.scores.values(), *(timelines.scores.values() if timelines else ())]
     for dimension in policy.quality_gates:
-        gates = [score for score in evidence.evaluation.scores.values() if score.dimension == dimension]
+        gates = [score for score in scores if _quality(score) == dimension]
         failed = [score.name for score in gates if score.verdict == "failed"]
         if failed:
             reasons.append(f"{dimension}: {', '.join(failed)} failed, and the policy lets {dimension} refuse")
         elif not any(score.verdict == "passed" for score in gates):
             reasons.append(f"{dimension}: nothing passed, and the policy lets {dimension} refuse")
     return reasons
+
+
+def _quality(score: Score) -> str:
+    """Which quality of a policy a score speaks of."""
+    return "plausibility" if score.name == IMPLAUSIBLE else score.dimension
 
 
 def approved(approvers: Iterable[str], policy: Policy) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ehr_pipeline.evaluate.attacks.timelines import STAYS
 from ehr_pipeline.evaluate.result import Attack, Evaluation, Score
 from ehr_pipeline.report import metrics
 
@@ -63,9 +64,11 @@ def about(n: int) -> str:
 def gates(evaluation: Evaluation) -> list[Gates]:
     """Every gate, by kind; diagnostics say nothing and are left out."""
     by_kind: dict[tuple[str, str], list[Score]] = {}
-    for name, score in evaluation.scores.items():
+    of_events = evaluation.timelines.scores if evaluation.timelines else {}
+    for name, score in (*evaluation.scores.items(), *of_events.items()):
         if score.verdict != "diagnostic":
-            by_kind.setdefault((score.dimension, metrics.title(metrics.base(name))), []).append(score)
+            of_what = " of events" if name in of_events else " of stays" if f"[{STAYS}" in name else ""
+            by_kind.setdefault((score.dimension, metrics.title(metrics.base(name)) + of_what), []).append(score)
     return [
         Gates(
             dimension=dimension,

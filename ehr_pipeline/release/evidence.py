@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from ehr_pipeline.errors import EhrPipelineError, ReleaseRefused
 from ehr_pipeline.evaluate.result import Evaluation
+from ehr_pipeline.generators.registry import TIMELINE_GENERATORS
 from ehr_pipeline.generators.train import model_sha256, require_present_data
 from ehr_pipeline.record import Schema
 from ehr_pipeline.storage import CohortFolder, sha256
@@ -35,7 +36,7 @@ class Evidence:
         Content of `audit.json`; None where no audit was run.
     hashes
         SHA-256 of what stands now: `synthetic`, `model` (the whole folder), `prepared_table`, `schema`, `split`,
-        `sanity`, `scores`, `report`, `report_page`.
+        `sanity`, `scores`, `report`, `report_page`; of a generator of timelines `events`, `prepared_timelines` too.
     n_train, n_holdout
         Patients on each side of the split that are in the prepared table; internal.
     """
@@ -53,6 +54,11 @@ class Evidence:
     hashes: dict[str, str]
     n_train: int
     n_holdout: int
+
+    @property
+    def has_events(self) -> bool:
+        """Whether the generator makes timelines, whose events are released beside the table."""
+        return self.generator in TIMELINE_GENERATORS
 
     @property
     def privacy(self) -> dict[str, Any] | None:
@@ -79,7 +85,12 @@ def gather(folder: CohortFolder, generator: str) -> Evidence:
     schema = reader.json(folder.schema, "prepare the cohort")
     summary = reader.json(folder.summary, "build the cohort")
     audit = reader.json(files.audit, "run the audit again") if files.audit.exists() else None
+    events = [
+        ("events", files.events, f"sample {generator}"),
+        ("prepared_timelines", folder.prepared_timelines, "prepare the cohort"),
+    ]
     for name, path, mend in (
+        *(events if generator in TIMELINE_GENERATORS else ()),
         ("synthetic", files.synthetic, f"sample {generator}"),
         ("prepared_table", folder.prepared_table, "prepare the cohort"),
         ("split", folder.split, "build the cohort"),

@@ -17,6 +17,7 @@ from ehr_pipeline.generators.registry import entry_of
 from ehr_pipeline.record import Column
 from ehr_pipeline.release import coarse, statement
 from ehr_pipeline.release.crosswalk import criteria
+from ehr_pipeline.release.events import ReleasedEvents
 from ehr_pipeline.release.evidence import Evidence
 from ehr_pipeline.release.figures import pictures
 from ehr_pipeline.release.gate import Cleared
@@ -27,7 +28,9 @@ N_LEVELS_SHOWN = 30
 INTERNAL_SETTINGS = frozenset({"seed", "device"})
 
 
-def public_facts(cleared: Cleared, release: str, made_at: datetime, table: Path, key: str) -> dict[str, Any]:
+def public_facts(
+    cleared: Cleared, release: str, made_at: datetime, table: Path, key: str, *, events: ReleasedEvents | None = None
+) -> dict[str, Any]:
     """What the pages of a release show.
 
     Parameters
@@ -36,6 +39,8 @@ def public_facts(cleared: Cleared, release: str, made_at: datetime, table: Path,
         The synthetic table as it lies in the bundle.
     key
         Fingerprint of the public key that signs.
+    events
+        Numbers of the synthetic events that lie beside the table.
     """
     evidence, spending = cleared.evidence, cleared.spending
     names = set(pq.read_schema(table).names)
@@ -54,6 +59,7 @@ def public_facts(cleared: Cleared, release: str, made_at: datetime, table: Path,
         "tier_words": statement.PRIVATE_WORDS if cleared.is_private else statement.NON_PRIVATE_WORDS,
         "is_private": cleared.is_private,
         "n_rows": f"{pq.read_metadata(table).num_rows:,}",
+        "events": None if events is None else {"n": f"{events.n_events:,}", "n_codes": f"{events.n_codes:,}"},
         "n_patients": _patients(cleared),
         "columns": [_column(column) for column in schema.columns],
         "pictures": list(pictures(table, schema)),

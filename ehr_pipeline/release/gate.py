@@ -24,6 +24,7 @@ CHECKS: dict[str, Callable[[Evidence, Policy], list[str]]] = {
     "the clinical rules": checks.clinical,
     "the number of patients": checks.enough_patients,
     "the attacks": checks.attacked,
+    "rare codes": checks.rare_words,
     "the audit": checks.audited,
     "the quality": checks.good_enough,
 }

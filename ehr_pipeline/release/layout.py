@@ -14,6 +14,8 @@ SEALS = frozenset({MANIFEST, SIGNATURE, PUBLIC_KEY})
 """Files that the manifest does not list: itself, and what proves it."""
 
 PARQUET, CSV, DUCKDB = "data/patients.parquet", "data/patients.csv", "data/patients.duckdb"
+EVENTS = "data/events"
+"""Folder of a MEDS data set, where the generator makes timelines."""
 README = "README.txt"
 PAGES = {
     "report": "index.html",

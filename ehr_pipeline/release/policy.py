@@ -20,7 +20,7 @@ from ehr_pipeline.evaluate.thresholds import Thresholds
 from ehr_pipeline.storage import DataFolder
 
 PAGE_WIDTH = 110
-Quality = Literal["fidelity", "utility", "causal"]
+Quality = Literal["fidelity", "utility", "causal", "plausibility"]
 
 
 class Policy(BaseModel):
@@ -56,7 +56,8 @@ class Policy(BaseModel):
         ("copies", "membership"),
         min_length=1,
         description="words that must stand in the name of an attack that ran, found the leak planted for it, and has "
-        "a passed score. Every other attack that ran must have found its leak and have no failed score too",
+        "a passed score. Every other attack that ran must have found its leak and have no failed score too. Of a "
+        "generator of timelines the same is asked of its events",
     )
     limits: dict[str, float] = Field(
         {},
@@ -66,8 +67,10 @@ class Policy(BaseModel):
     )
     quality_gates: tuple[Quality, ...] = Field(
         (),
-        description="which of fidelity, utility, causal refuse a release too. None by default: poor quality harms no "
-        "patient, and a strong budget costs quality; the bundle says which of them passed and which failed",
+        description="which of fidelity, utility, causal, plausibility refuse a release too; of timelines the gates of "
+        "their events count as well (mean_normalised is fidelity, tstr_auc utility, implausible_share plausibility). "
+        "None by default: poor quality harms no patient, and a strong budget costs quality; the bundle says which of "
+        "them passed and which failed",
     )
     approvers: int = Field(
         0,

@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.errors import OptionError, ReleaseRefused
-from ehr_pipeline.generators.registry import TIMELINE_GENERATORS
 from ehr_pipeline.privacy.ledger import Ledger
 from ehr_pipeline.release.bundle import write_bundle
+from ehr_pipeline.release.events import EventSource
 from ehr_pipeline.release.gate import Cleared, examine
 from ehr_pipeline.release.layout import MANIFEST, PAGES
 from ehr_pipeline.release.signing import fingerprint, signing_key
-from ehr_pipeline.storage import DataFolder, atomic_file, atomic_folder, exclusive, sha256, write_json
-
-TABLE_ALONE = "the bundle holds the patient table alone: no attack has judged the events, and they stay inside"
-"""Said with the release of a generator of timelines."""
+from ehr_pipeline.storage import DataFolder, atomic_file, atomic_folder, exclusive, require, sha256, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +81,6 @@ def release(
         raise OptionError(f"{data.root} has no cohort {cohort}; run it first")
     with exclusive(data.release_lock(cohort), on_wait=lambda: say("another release of this cohort runs; waiting")):
         cleared = examine(data, cohort, generator, tier=tier, approvers=approvers)
-        if generator in TIMELINE_GENERATORS:
-            say(TABLE_ALONE)
         made_at = clock()
         name = release_id(cleared, made_at)
         target = data.releases(cohort) / name
@@ -93,8 +88,11 @@ def release(
             raise ReleaseRefused([f"exactly this was released already as {name}"])
         key = signing_key(data.signing_key)
         with atomic_folder(target) as folder:
-            synthetic = data.cohort(cohort).generator(generator).synthetic
-            manifest = write_bundle(folder, cleared, synthetic, release=name, made_at=made_at, key=key)
+            files = data.cohort(cohort).generator(generator)
+            events = _events(data, files.events) if cleared.evidence.has_events else None
+            manifest = write_bundle(
+                folder, cleared, files.synthetic, release=name, made_at=made_at, key=key, events=events
+            )
             _keep_internally(data, cleared, name, made_at, sha256(folder / MANIFEST))
             entry = cleared.spending.entry
             assert entry is not None  # the gate refuses a model that the ledger does not know
@@ -109,11 +107,17 @@ def release(
 
 
 def release_id(cleared: Cleared, made_at: datetime) -> str:
-    """Date and eight hex digits over the synthetic table, the model and the tier."""
+    """Date and eight hex digits over the synthetic table, the events if there are any, the model and the tier."""
     evidence = cleared.evidence
     what = [evidence.generator, evidence.hashes["synthetic"], evidence.hashes["model"], cleared.spending.tier]
+    if evidence.has_events:
+        what.append(evidence.hashes["events"])
     digest = hashlib.sha256("\0".join(what).encode()).hexdigest()
     return f"{made_at.date().isoformat()}-{digest[:8]}"
+
+
+def _events(data: DataFolder, events: Path) -> EventSource:
+    return EventSource(events=events, warehouse=require(data.warehouse, "run `ehr-pipeline ingest` first"))
 
 
 def _keep_internally(data: DataFolder, cleared: Cleared, name: str, made_at: datetime, manifest_sha256: str) -> None:

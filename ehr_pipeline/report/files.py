@@ -72,14 +72,18 @@ def report_files(compared: ComparedFiles) -> Report:
 
 
 def _of_events(evaluation: Evaluation) -> Evaluation:
-    """What was found in events alone, by readers' titles, and why the questions to tables were not judged."""
+    """What was found in events alone, by readers' titles, and why the questions to tables were not judged.
+
+    Privacy is judged where the events were attacked.
+    """
     found = evaluation.timelines
     if found is None or evaluation.columns:
         return evaluation
     not_judged: dict[Dimension, str] = {
         **dict.fromkeys(("fidelity", "utility", "causal"), "events were compared, which timelines are about"),
-        "privacy": "no attack was run on these events, so nothing is known of what they give away",
     }
+    if not evaluation.attacks:
+        not_judged["privacy"] = "no attack was run on these events, so nothing is known of what they give away"
     return evaluation.model_copy(
         update={"timelines": retitled(found), "not_judged": not_judged | evaluation.not_judged}
     )

@@ -53,7 +53,7 @@ def limits(inputs: ReportInputs) -> list[str]:
     if inputs.is_of_files:
         found.append(
             "The files were taken as they are: how the synthetic one was made, and from which rows, is not known here. "
-            "No clinical rule was run on them."
+            + _rules_of_files(inputs)
         )
     else:
         found.append(
@@ -70,6 +70,18 @@ def limits(inputs: ReportInputs) -> list[str]:
     if not inputs.is_of_files and any(sanity is None for sanity in tables):
         found.append("The clinical rules were not run on every table; where they were not, sanity counts as failed.")
     return found + _warnings(inputs)
+
+
+def _rules_of_files(inputs: ReportInputs) -> str:
+    """Which clinical rules read files; those of patient tables need a cohort's schema."""
+    found = [one.evaluation.timelines for one in inputs.generators if one.evaluation.timelines is not None]
+    n_rules = min((one.plausibility.n_rules for one in found), default=0)
+    if not n_rules:
+        return "No clinical rule was run on them."
+    return (
+        f"Of the clinical rules, {n_rules} on the order and values of events found something to check in them; those "
+        "of patient tables were not run."
+    )
 
 
 def _promise_limit(inputs: ReportInputs) -> list[str]:

@@ -35,6 +35,7 @@ from ehr_pipeline.progress import Progress, Step, silent
 from ehr_pipeline.record import EVENT_SCHEMA, Schema, conform
 from ehr_pipeline.sanity.accept import DRAWS_PER_ROW, Accounting, Ledger, Rejection, arrow_schema
 from ehr_pipeline.sanity.binding import BoundRule
+from ehr_pipeline.sanity.pressures import pressures_in_order
 from ehr_pipeline.sanity.real import RealSanity
 from ehr_pipeline.sanity.synthetic import SyntheticSanity, write_accepted
 from ehr_pipeline.storage import CohortFolder, read_json, read_parquet
@@ -146,7 +147,7 @@ class _Drawing:
                 raise RejectionCapReached(self._refusal())
             (own_seed,) = np.random.SeedSequence([self.seed, chunk]).generate_state(1)
             drawn = self.model.sample(self._next_size(), int(own_seed))
-            stays = unfold(pa.Table.from_pandas(drawn, preserve_index=False), kind)
+            stays = _stays(drawn, kind)
             before = self.ledger.n_accepted
             patients, rows = self._accepted(admit(self.definition, stays.events), stays)
             if len(rows):
@@ -200,6 +201,13 @@ class _Drawing:
             f"only {account.n_accepted:,} of {len(self.ids):,} patients were accepted after {account.n_drawn:,} draws; "
             f"most are rejected by {named}: train longer, or choose another generator"
         )
+
+
+def _stays(drawn: pd.DataFrame, kind: StayKind) -> Unfolded:
+    """Drawn events as stays in which nothing contradicts that can be set right, and what was."""
+    unfolded = unfold(pa.Table.from_pandas(drawn, preserve_index=False), kind)
+    events, mended = pressures_in_order(unfolded.events)
+    return Unfolded(events, unfolded.mended | mended)
 
 
 def _renumbered(events: pa.Table, patients: np.ndarray, ids: np.ndarray) -> pa.Table:

@@ -18,6 +18,7 @@ import pandas as pd
 from ehr_pipeline.errors import OptionError
 from ehr_pipeline.generators.base import GeneratorConfig
 from ehr_pipeline.generators.registry import default_timeline_generator, timeline_generator_type
+from ehr_pipeline.generators.stay_bounds import within_bounds
 from ehr_pipeline.generators.timelines import EVENT_COLUMNS, TimelineCohort, TimelineGenerator
 from ehr_pipeline.privacy.account import Account, asked_budget, require_kept
 from ehr_pipeline.privacy.budget import PrivacyPlan
@@ -152,7 +153,7 @@ def _chunks(
     seeds = np.random.SeedSequence(request.seed).generate_state(-(-len(ids) // CHUNK_PATIENTS))
     for k, first in enumerate(range(0, len(ids), CHUNK_PATIENTS)):
         own = ids[first : first + CHUNK_PATIENTS]
-        events = generator.sample(len(own), int(seeds[k]), request.conditions or None)
+        events = within_bounds(generator.sample(len(own), int(seeds[k]), request.conditions or None))
         yield events.assign(subject_id=own[events["subject_id"].to_numpy() - 1])
         elapsed_s = time.monotonic() - started
         progress(Step(task="Patients", done=first + len(own), total=len(ids), unit="patient", elapsed_s=elapsed_s))

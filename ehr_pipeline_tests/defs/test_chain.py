@@ -40,8 +40,13 @@ def run_cohort(data, cohort, instance, *, config=None, folders=()):
     """Every generator but those of timelines that train for minutes."""
     pipeline = PipelineData(root=str(data.root), cohort_folders=[str(folder) for folder in folders])
     defs = build_defs(pipeline=pipeline)
-    job = defs.resolve_job_def("refresh_cohort")
-    chosen = [key for key in job.asset_layer.executable_asset_keys if key.path[-1] not in LONG_TO_TRAIN]
+    job = defs.resolve_implicit_global_asset_job_def()
+    unasked = {"raw", "release_bundle"}
+    chosen = [
+        key
+        for key in job.asset_layer.executable_asset_keys
+        if key.path[0] not in unasked and key.path[-1] not in LONG_TO_TRAIN
+    ]
     return job.execute_in_process(
         partition_key=cohort,
         instance=instance,

@@ -142,7 +142,7 @@ def test_the_schedule_asks_for_one_run_per_cohort():
     context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 11, 22, 3), repository_def=repository)
     requests = schedule.evaluate_tick(context).run_requests
     assert {request.partition_key for request in requests} == COHORTS
-    assert schedule.job_name == "refresh_all"
+    assert schedule.job_name == "refresh_cohort"
 
 
 def test_the_sensor_asks_once_per_change_when_the_source_has_come_to_rest(tmp_path, monkeypatch):
@@ -171,10 +171,11 @@ def test_the_sensor_asks_once_per_change_when_the_source_has_come_to_rest(tmp_pa
     assert asked == 1
 
 
-def test_the_refresh_all_job_holds_the_default_generators_alone():
-    keys = defs.resolve_job_def("refresh_all").asset_layer.executable_asset_keys
+def test_the_job_of_a_cohort_holds_the_default_generators_alone():
+    keys = defs.resolve_job_def("refresh_cohort").asset_layer.executable_asset_keys
     trained = {key.path[1] for key in keys if key.path[0] == "model"}
-    assert trained == set(default_generators())
+    assert trained == set(default_generators()) == {"independent", "tabular_vae", "column_autoregressive"}
+    assert dg.AssetKey(["validation_report"]) in keys and dg.AssetKey(["cohort", "table"]) in keys
     assert dg.AssetKey(["prepared", "timelines"]) not in keys  # what no default generator needs
 
 

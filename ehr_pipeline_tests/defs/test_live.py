@@ -71,7 +71,7 @@ def test_a_cohort_is_materialized_by_clicking_and_its_checks_and_picture_are_see
         page.on("request", lambda request: _note_outside(request.url, asked_outside))
         try:
             _click_through(page, ingested_live.url, "emergency")
-            assert ingested_live.wait(ingested_live.run_of("emergency"), timeout_s=900) == "SUCCESS"
+            assert ingested_live.wait(ingested_live.run_of("emergency"), timeout_s=400) == "SUCCESS"
             _see_checks(page, ingested_live.url)
             _see_picture(page, ingested_live.url, "emergency")
         finally:

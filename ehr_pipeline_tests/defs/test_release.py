@@ -45,9 +45,8 @@ def test_nothing_releases_by_itself():
     for generator in GENERATORS:
         node = graph.get(dg.AssetKey(["release_bundle", generator]))
         assert node.group_name == "release" and node.automation_condition is None
-    for job in ("refresh_cohort", "refresh_all"):
-        keys = defs.resolve_job_def(job).asset_layer.executable_asset_keys
-        assert not [key for key in keys if key.path[0] == "release_bundle"]
+    keys = defs.resolve_job_def("refresh_cohort").asset_layer.executable_asset_keys
+    assert not [key for key in keys if key.path[0] == "release_bundle"]
 
 
 @pytest.mark.slow

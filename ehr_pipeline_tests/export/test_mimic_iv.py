@@ -1,5 +1,6 @@
 """An exported database holds together whatever the stream says, and says what the stream says."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -56,6 +57,18 @@ def stay(subject=5, begin="2000-03-01", out="DISCHARGE//HOME"):
         (subject, f"{at}-10 12:00", "DIAGNOSIS//ICD//10//I214", 7.0),
         (subject, f"{at}-10 12:00", "DIAGNOSIS//ICD//10//E119", 3.0),
     ]
+
+
+def test_rows_are_numbered_and_written_alike_however_events_of_one_time_stand(tmp_path, known):
+    events = [*stay(), *[(5, "2000-03-03 11:00", code, float(n)) for code in (LAB, VITAL) for n in range(40)]]
+    events += [(5, "2000-03-03 11:00", "MEDICATION//Heparin", None, f"{n} mL") for n in range(9)]
+    written = []
+    for name, order in (("one", events), ("other", events[:9] + events[:8:-1])):
+        export_mimic_iv([write_stream(tmp_path / f"{name}.parquet", order)], known, tmp_path / name)
+        files = sorted((tmp_path / name).rglob("*.csv.gz"))
+        written.append({path.name: gzip.decompress(path.read_bytes()) for path in files})
+    assert written[0] == written[1]
+    assert written[0]["labevents.csv.gz"].count(b"\n") == 43
 
 
 def test_an_admission_and_its_stay_are_found_in_the_order_of_events(exported):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ehr_pipeline.cohort import build_cohort
 from ehr_pipeline.errors import NotReady
+from ehr_pipeline.evaluate.timelines.rules import find_broken
 from ehr_pipeline.prepare import prepare_cohort
 from ehr_pipeline.prepare.fold import COLUMNS, timelines_sql
 from ehr_pipeline.prepare.timelines import prepare_timelines
@@ -196,6 +197,42 @@ def test_who_died_in_the_window_is_discharged_as_dead_then():
     assert at == {BEGIN[1]: 0, NO_ADMISSION: 0, "MEDS_DEATH": 60, "DISCHARGE//DIED": 60}
 
 
+DEAD = (None, "DISCHARGE//DIED")
+
+
+@pytest.mark.parametrize(
+    ("events", "death"),
+    [
+        ([DEAD, (None, "HOURS//DISCHARGE", 90.0)], 90 * 60),  # no fact tells the death
+        ([DEAD, (None, "HOURS//DISCHARGE", 90.0), (None, "HOURS//DEATH", 89.0)], 89 * 60),
+        ([DEAD, (None, "HOURS//DISCHARGE", 20.0), (None, "HOURS//DEATH", 90.0)], 90 * 60),
+        ([DEAD, (None, "HOURS//DEATH", 90.0)], 90 * 60),  # no fact tells the hour of discharge
+        ([(50, "DISCHARGE//DIED")], 50),
+        ([(50, "DISCHARGE//DIED"), (None, "HOURS//DEATH", 90.0)], 50),
+        ([(50, "DISCHARGE//DIED"), (70, "MEDS_DEATH")], 70),
+        ([(50, "ICU_DISCHARGE//A"), (52, "DISCHARGE//DIED"), (55, "MEDS_DEATH")], 55),
+        ([(50, "MEDS_DEATH"), DEAD], 50),
+        ([(50, "MEDS_DEATH"), (60, "DISCHARGE//DIED"), (70, "DISCHARGE//HOME")], 50),
+    ],
+)
+def test_who_is_discharged_as_dead_has_died_then(events, death):
+    found = unfold(drawn(BEGIN, *events), ICU)
+    at = codes_at(found)
+    assert at["MEDS_DEATH"] == death
+    assert [code for code in at if code.startswith("DISCHARGE//")] == [DEAD[1]]
+    assert not find_broken(found.events.to_pandas())["E13"].broken.size
+
+
+def test_a_discharge_as_dead_that_no_hour_places_is_left_out():
+    assert set(codes_at(unfold(drawn(BEGIN, DEAD), ICU))) == {BEGIN[1], NO_ADMISSION}
+
+
+def test_a_death_that_is_drawn_before_the_stay_hides_no_later_one():
+    before = StayKind(**{**vars(ICU), "before": dt.timedelta(hours=2)})
+    found = unfold(drawn((-60, "MEDS_DEATH"), (-90, "LAB//1//x", 1), BEGIN, (40, "MEDS_DEATH")), before)
+    assert codes_at(found)["MEDS_DEATH"] == 40
+
+
 def test_the_stay_ends_no_later_than_its_admission():
     facts = (None, "DISCHARGE//HOME"), (None, "HOURS//DISCHARGE", 90.0), (None, "ICU_DISCHARGE//A")
     at = codes_at(unfold(drawn(BEGIN, *facts, (None, "HOURS//ICU_DISCHARGE", 900.0)), ICU))
@@ -243,6 +280,15 @@ def test_a_readmission_is_an_admission_of_its_own():
     assert admissions["hadm_id"].nunique() == 2
     early = unfold(drawn(BEGIN, *facts, (None, "HOURS//DISCHARGE", 400.0), *again), ICU).events.to_pandas()
     assert early["code"].str.startswith("ADMISSION//").sum() == 1
+
+
+def test_openings_of_one_minute_are_one_stay_whatever_the_order():
+    ward = StayKind(**{**vars(ICU), "index": "ADMISSION", "end": "DISCHARGE", "own_end": "DISCHARGE"})
+    events = [(0, "ADMISSION//URGENT"), (5, "ICU_ADMISSION//B"), (5, "ICU_ADMISSION//A"), (9, "VITAL//1//x", 1),
+              (9, "ICU_DISCHARGE//A"), (40, "DISCHARGE//HOME")]  # fmt: skip
+    found = [unfold(drawn(*order), ward).events for order in (events, events[::-1])]
+    assert found[0].equals(found[1])
+    assert found[0].to_pandas()["stay_id"].dropna().unique().tolist() == [101]
 
 
 def icu_patient(discharge="2150-03-09 10:00"):

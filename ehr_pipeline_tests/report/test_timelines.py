@@ -232,3 +232,5 @@ def test_two_event_files_have_the_same_sections_and_none_of_tables():
     assert not shown & {"compared", "fidelity", "epidemiology", "sanity"}
     assert "Privacy was not judged: no attack was run on these events" in html
     assert "was not run here" not in html  # a pair of files has no baseline to run
+    assert "Of the clinical rules, 7 on the order and values of events" in html
+    assert "No clinical rule was run" not in html

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ehr_pipeline.errors import OptionError, SourceError
+from ehr_pipeline.evaluate.timelines.rules import find_broken
 from ehr_pipeline.timelines.synthesize import EventsRequest, synthesize_events
 from ehr_pipeline_tests.timelines.events import SCHEMA, stays, write
 
@@ -60,6 +61,30 @@ def test_output_has_the_columns_and_types_of_the_input_whatever_they_are(tmp_pat
 
 def test_a_clean_file_is_learned_without_a_word(tmp_path):
     assert synthesized(tmp_path, stays())[1] == []
+
+
+def histories(n=120):
+    """Patients with one to five admissions that never overlap, with weights in between."""
+    rng, rows = np.random.default_rng(0), []
+    for k in range(n):
+        day = 0.0
+        for _ in range(rng.integers(1, 6)):
+            stay = rng.exponential(3) + 0.1
+            rows += [(k + 1, day, "ADMISSION//URGENT", np.nan), (k + 1, day + stay, "DISCHARGE//HOME", np.nan)]
+            rows += [(k + 1, day + part * stay, "WEIGHT", 70.0) for part in rng.random(3)]
+            day += stay + rng.exponential(20) + 0.1
+    frame = pd.DataFrame(rows, columns=["subject_id", "day", "code", "numeric_value"])
+    frame["time"] = pd.Timestamp("2150-01-01") + pd.to_timedelta((frame.pop("day") * 1_440).round(), unit="min")
+    return frame.assign(text_value=None)[SCHEMA.names]
+
+
+def test_admissions_of_a_drawn_history_never_overlap(tmp_path):
+    made, _ = synthesized(tmp_path, histories(), patients=400)
+    n_admissions = (made["code"] == "ADMISSION//URGENT").groupby(made["subject_id"]).sum()
+    assert n_admissions.max() > 1
+    found = find_broken(made)
+    assert not found["E07"].broken.size and not found["E08"].broken.size
+    assert found["E08"].n_checked > 100
 
 
 def test_new_patients_have_ids_of_their_own_and_are_as_many_as_asked(tmp_path):

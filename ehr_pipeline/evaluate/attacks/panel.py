@@ -36,6 +36,8 @@ class Panel:
         Columns by which rows are linked; none for no linkage.
     sensitive
         Columns whose groups are looked at by themselves.
+    is_singled
+        Whether singling out is tried. Rows of hundreds of columns are all unlike each other, and it then sees nothing.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Panel:
         rng: np.random.Generator,
         known: tuple[str, ...] = (),
         sensitive: tuple[str, ...] = (),
+        is_singled: bool = True,
     ) -> None:
         people = gather(encoding, train, holdout, rng)
         self.people = people
@@ -59,7 +62,8 @@ class Panel:
         self.attacks += [AttributeInference(people, secret, permuted, rng) for secret in secrets]
         if 0 < len(known) < len(encoding.names):
             self.attacks.append(Linkage(people, known, permuted, rng))
-        self.attacks.append(SinglingOut(people, permuted, rng))
+        if is_singled:
+            self.attacks.append(SinglingOut(people, permuted, rng))
         self.distances = Distances(encoding, train, holdout, rng)
         self.floor = self.distances.readings(self.distances.fresh, rng)
         self.null = self.distances.readings(permuted, rng)

@@ -13,21 +13,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm
 
 from ehr_pipeline.evaluate.attacks.people import LEAK_SHARE, People
+from ehr_pipeline.evaluate.attacks.space import AGREE
 from ehr_pipeline.evaluate.encoding import Encoded, draw
 
 MAX_SYNTHETIC = 100_000
-JITTER = 0.05
-"""Standard deviation of what is added to jittered copies, in those of the columns."""
+JITTER, LOST = 0.05, 0.05
+"""Standard deviation of what is added to jittered copies, in those of the columns: less where there are many columns,
+so that no larger share than `LOST` of the copies differs clearly in any."""
 TABLE = "the table itself"
 COPIES = "copies"
 JITTERED = "jittered copies"
 RARE = "rare diagnosis"
+STRETCHES = "copied stretches"
 WORDS = {
     COPIES: "the rows of the patients who stand out most",
     JITTERED: "the same, each number moved a little",
     RARE: "the rows of patients with a rare level, or a rare pair of levels",
+    STRETCHES: "20 events in a row of each patient whose events are the rarest",
 }
 
 
@@ -63,7 +68,8 @@ def plant(table: Encoded, people: People, rng: np.random.Generator) -> Suspect:
     n_fewer = min(len(table), len(people.train))
     n_planted = min(max(round(LEAK_SHARE * n_fewer), 1), n_fewer)
     copies = people.train.take(_foremost(people, -people.train_isolation, n_planted))
-    noise = rng.normal(0, JITTER * people.encoding.scale, copies.numbers.shape)
+    jitter = min(JITTER, AGREE / norm.isf(LOST / (2 * max(copies.numbers.shape[1], 1))))
+    noise = rng.normal(0, jitter * people.encoding.scale, copies.numbers.shape)
     parts = {
         TABLE: table.take(np.arange(n_planted)),
         COPIES: copies,

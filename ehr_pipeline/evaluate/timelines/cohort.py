@@ -4,7 +4,8 @@ What belongs here: which files are read, and the one form that real and syntheti
 any metric.
 
 Prepared timelines have the frame of a stay as static facts; synthetic ones were given their times back. So the real
-ones are unfolded by the same rules before they are compared. A member is a patient here: one stay, one timeline.
+ones are unfolded by the same rules before they are compared. A member is one stay, one timeline; attacks are scored by
+the patient whose stays they are, and so are patients counted who have a rare code.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ehr_pipeline.cohort import CohortDefinition
 from ehr_pipeline.evaluate.thresholds import Thresholds
 from ehr_pipeline.evaluate.timelines.evaluate import evaluate_timelines
 from ehr_pipeline.evaluate.timelines.plausibility import broken_rows
+from ehr_pipeline.evaluate.timelines.rare import Carriers, carriers, rare_content, summed
 from ehr_pipeline.evaluate.timelines.references import MAX_PATIENTS, TimelineReferences, prepare_timeline_references
 from ehr_pipeline.evaluate.timelines.result import TimelineEvaluation
 from ehr_pipeline.evaluate.timelines.rules import Found
@@ -37,11 +39,16 @@ PREPARE_FIRST = "prepare the cohort first"
 
 @dataclass(frozen=True, eq=False)
 class _Real:
-    """Stays of training and of holdout patients, numbered by member, and who breaks a row rule of the patient table."""
+    """Stays of training and of holdout patients, numbered by member, and who breaks a row rule of the patient table.
+
+    `owners` are the patients of the members; `carriers` how many training patients have each code and text.
+    """
 
     train: pd.DataFrame
     holdout: pd.DataFrame
     table_rules: dict[str, dict[str, Found]]
+    owners: dict[str, pd.Series]
+    carriers: Carriers
     notes: tuple[str, ...]
 
 
@@ -77,6 +84,7 @@ def evaluate_cohort_timelines(
     index = f"{INDEX_WORDS[definition.index]}//"
     references = _references(real, n_synthetic, index, window, seed)
     table = read_parquet(files.synthetic, f"sample {generator} first")
+    rare = rare_content(real.carriers, pq.read_table(files.events, columns=["code", "text_value"]).to_pandas())
     evaluation = evaluate_timelines(
         real.train,
         real.holdout,
@@ -88,7 +96,8 @@ def evaluate_cohort_timelines(
         progress=progress,
     )
     provenance = {"seed": seed, **hashes}
-    return evaluation.model_copy(update={"provenance": provenance, "notes": [*real.notes, *note, *evaluation.notes]})
+    notes = [*real.notes, *note, *evaluation.notes]
+    return evaluation.model_copy(update={"provenance": provenance, "notes": notes, "rare": rare})
 
 
 @functools.lru_cache(maxsize=1)
@@ -97,15 +106,35 @@ def _real(folder: CohortFolder, kind: StayKind, schema: Schema, state: str, seed
     split = read_parquet(folder.split, "build the cohort first").set_index("subject_id")["split"]
     members = read_parquet(folder.members, "build the cohort first")
     side = members["subject_id"].map(split).to_numpy()
-    events, notes = {}, []
+    events, notes, own = {}, [], {}
     for role in ("train", "holdout"):
-        stays, note = _of_some(folder.prepared_timelines, "member", role, seed, np.flatnonzero(side == role))
-        stays = stays.drop_columns("subject_id").rename_columns({"member": "subject_id"})
-        events[role] = unfold(stays, kind).events.to_pandas()
+        own[role] = members.loc[side == role, "subject_id"]
+        stays, note = _of_some(folder.prepared_timelines, "member", role, seed, own[role].index.to_numpy())
+        events[role] = _unfolded(stays, kind)
         notes += note
     table = read_parquet(folder.prepared_table, PREPARE_FIRST)
     rules = {role: _rows_of(table[side == role], np.flatnonzero(side == role), schema) for role in ("train", "holdout")}
-    return _Real(events["train"], events["holdout"], rules, tuple(notes))
+    counted = _carriers(folder.prepared_timelines, events["train"], own["train"], kind)
+    return _Real(events["train"], events["holdout"], rules, own, counted, tuple(notes))
+
+
+def _unfolded(stays: pa.Table, kind: StayKind) -> pd.DataFrame:
+    """Prepared timelines as stays, numbered by member."""
+    return unfold(stays.drop_columns("subject_id").rename_columns({"member": "subject_id"}), kind).events.to_pandas()
+
+
+def _carriers(path: Path, sample: pd.DataFrame, owner: pd.Series, kind: StayKind) -> Carriers:
+    """Training patients by code and text: of the `sample`, if it has all of them, else read in parts of patients."""
+    patients = owner.unique()
+    if len(owner) <= MAX_PATIENTS:
+        return carriers(sample, owner)
+    parts = np.array_split(patients, -(-len(owner) // MAX_PATIENTS))
+    found = []
+    for part in parts:
+        members = owner.index[owner.isin(part)].to_numpy()
+        stays = pq.read_table(path, filters=pc.field("member").isin(pa.array(members)))
+        found.append(carriers(_unfolded(stays, kind), owner))
+    return summed(found)
 
 
 @functools.lru_cache(maxsize=1)
@@ -118,6 +147,7 @@ def _references(real: _Real, n_synthetic: int, index: str, window_hours: float |
         index=index,
         window_hours=window_hours,
         table_rules=real.table_rules,
+        owners=real.owners,
     )
 
 

@@ -1,9 +1,9 @@
-"""The evaluation of one set of synthetic timelines, from start to end.
+"""The evaluation of one set of synthetic timelines, from start to end, attacks included.
 
 What belongs here: the order of things. Every measurement lives in the file of its name.
 
-Two thousand stays of 440 events take 35 seconds of one core, floor and null included, and 0.9 GB; more than
-`references.MAX_PATIENTS` patients of a table are sampled.
+Two thousand stays of 440 events take 35 seconds of one core, floor and null included, and 0.9 GB, without attacks; more
+than `references.MAX_PATIENTS` patients of a table are sampled.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from ehr_pipeline.evaluate.timelines.values import Values
 from ehr_pipeline.evaluate.unheld import unjudged
 from ehr_pipeline.progress import Progress, Step, silent
 
-PARTS = ("references", "distances", "two-sample test", "prediction", "plausibility")
+PARTS = ("references", "distances", "two-sample test", "prediction", "plausibility", "attacks")
 
 
 def evaluate_timelines(
@@ -52,6 +52,7 @@ def evaluate_timelines(
     outcome: str | None = None,
     window_hours: float | None = None,
     table_rules: Mapping[str, Mapping[str, Found]] | None = None,
+    owners: Mapping[str, pd.Series] | None = None,
     thresholds: Thresholds | None = None,
     is_holdout_unseen: bool = True,
     references: TimelineReferences | None = None,
@@ -74,8 +75,10 @@ def evaluate_timelines(
         Length of the time whose hours are compared; told from the training patients where None.
     table_rules
         What `plausibility.broken_rows` found in the patient tables, by `train`, `holdout`, `synthetic`.
+    owners
+        Whose each subject_id of `train` and `holdout` is, where a patient has several; attacks are scored per patient.
     is_holdout_unseen
-        Whether the generator never saw the holdout's patients. If it did, utility is not judged.
+        Whether the generator never saw the holdout's patients. If it did, utility is not judged and no attack is run.
     references
         From `prepare_timeline_references` of the same real events, where they are at hand.
 
@@ -99,6 +102,8 @@ def evaluate_timelines(
             outcome=outcome,
             window_hours=window_hours,
             table_rules=table_rules,
+            owners=owners,
+            is_attacked=is_holdout_unseen,
         )
     tell()
     lists = references.lists
@@ -118,6 +123,13 @@ def evaluate_timelines(
     scores = with_mean(assemble(readings, references.floor, references.null))
     n_patients = min(references.n_patients.values())
     scores = gated(scores, thresholds or Thresholds(), n_patients, real_share(references.broken))
+    attacks = []
+    if references.panel is not None and is_holdout_unseen:
+        made_again = Timelines.of(made_events, references.panel.codes, references.zero.of(made_events))
+        asked = (made_again, thresholds or Thresholds(), np.random.default_rng([seed, 2]))
+        privacy, attacks = references.panel.assess(*asked)
+        scores |= privacy
+    tell()
     if not is_holdout_unseen:
         scores, not_judged = unjudged(scores)
         notes += [
@@ -142,6 +154,7 @@ def evaluate_timelines(
         two_sample=[one.curve for one in (told, references.two_sample_floor) if one.curve],
         tasks=references.utility.results(references.trained_on_real, trained),
         plausibility=plausibility(references.broken, broken),
+        attacks=attacks,
         outcome=outcome_code,
         window_hours=lists.window_hours,
         n_patients=references.n_patients | {"synthetic": whole.n_patients, "compared": references.size},

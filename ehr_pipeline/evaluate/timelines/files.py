@@ -30,7 +30,7 @@ MIN_PATIENTS = 20
 VERSIONS_OF = ("ehr-pipeline", "duckdb", "numpy", "pandas", "scikit-learn", "scipy")
 NO_HOLDOUT = (
     "no holdout: half of the real patients is held against the other half, and what needs patients whom the generator "
-    "never saw (prediction) is not judged; give --holdout"
+    "never saw (prediction, attacks) is not judged; give --holdout"
 )
 
 
@@ -126,9 +126,8 @@ def _write(found: TimelineEvaluation, facts: dict[str, FileFacts], seed: int, ou
         epidemiology=[],
         effect=None,
         n_rows={role: found.n_patients[role] for role in ("train", "holdout", "synthetic", "compared")},
-        timelines=found,
         provenance=found.provenance,
-    )
+    ).with_events(found)
     compared = ComparedFiles(
         evaluation=without_table,
         files=facts,

@@ -14,7 +14,7 @@ HEADS = ("", "value", "floor", "null", "normalised", "verdict")
 
 
 def printed(evaluation: TimelineEvaluation) -> str:
-    """Patients compared, every score with its references, then what a reader must know."""
+    """Patients compared, every score with its references, what the attacks made of their controls, then the notes."""
     table = [HEADS]
     for score in evaluation.scores.values():
         numbers = (score.value, score.floor, score.null, score.normalised)
@@ -24,4 +24,8 @@ def printed(evaluation: TimelineEvaluation) -> str:
     for name, *numbers, verdict in table:
         aligned = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=False)]
         lines.append("  ".join([name.ljust(widths[0]), *aligned, verdict]).rstrip())
+    lines += [
+        f"attack {attack.name}: {'found its planted leaks' if attack.found_plant else 'missed a leak planted for it'}"
+        for attack in evaluation.attacks
+    ]
     return "\n".join([*lines, *evaluation.notes])

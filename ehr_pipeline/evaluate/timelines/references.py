@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ehr_pipeline.errors import OptionError
+from ehr_pipeline.evaluate.attacks.timelines import TimelinePanel
 from ehr_pipeline.evaluate.scoring import Reading, Readings
 from ehr_pipeline.evaluate.timelines.codes import CodeUse
 from ehr_pipeline.evaluate.timelines.courses import Courses
@@ -84,6 +85,7 @@ class TimelineReferences:
     holdout_features: np.ndarray
     two_sample_floor: TwoSample
     broken: Broken
+    panel: TimelinePanel | None
     floor: Readings
     null: Readings
     notes: tuple[str, ...]
@@ -105,8 +107,15 @@ def prepare_timeline_references(
     outcome: str | None = None,
     window_hours: float | None = None,
     table_rules: Mapping[str, Mapping[str, Found]] | None = None,
+    owners: Mapping[str, pd.Series] | None = None,
+    is_attacked: bool = True,
 ) -> TimelineReferences:
     """Floors, nulls and the rest of the real side; parameters as in `evaluate_timelines`.
+
+    Parameters
+    ----------
+    is_attacked
+        Whether the attacks are prepared; they need a holdout that the generator never saw.
 
     Raises
     ------
@@ -153,6 +162,7 @@ def prepare_timeline_references(
     ]
     floor = found[0] | trained.readings | {"c2st_auc": two_floor.reading, IMPLAUSIBLE: broken["holdout"].coarse()}
     chance = {"c2st_auc": two_null.reading, IMPLAUSIBLE: Reading(broken_null.share)}
+    events = {role: events for role, (events, _) in frames.items()}
     return TimelineReferences(
         size=size,
         zero=zero,
@@ -167,11 +177,30 @@ def prepare_timeline_references(
         holdout_features=features[0],
         two_sample_floor=two_floor,
         broken=broken["train"],
+        panel=_panel(events, zero, owners or {}, seed) if is_attacked else None,
         floor=floor,
         null=found[1] | utility.nulls() | chance,
         notes=(*notes, *tasks.notes),
         n_patients={role: side.n_patients for role, side in whole.items()},
         n_events={role: len(side) for role, side in whole.items()},
+    )
+
+
+def _panel(events: Mapping[str, pd.DataFrame], zero: Zero, owners: Mapping[str, pd.Series], seed: int) -> TimelinePanel:
+    """The attacks, on the codes of both sides: what only strangers have must be as easy to recognise."""
+    words = [
+        pd.Index(side["code"].cat.remove_unused_categories().cat.categories.astype(object)) for side in events.values()
+    ]
+    codes = words[0].union(words[1])
+    sides = {role: Timelines.of(side, codes, zero.of(side)) for role, side in events.items()}
+    whose = {role: owners[role].loc[side.subject_id].to_numpy() for role, side in sides.items() if role in owners}
+    return TimelinePanel(
+        sides["train"],
+        sides["holdout"],
+        codes,
+        np.random.default_rng([seed, 1]),  # a stream of its own: attacks leave the other draws as they are
+        train_owner=whose.get("train"),
+        holdout_owner=whose.get("holdout"),
     )
 
 

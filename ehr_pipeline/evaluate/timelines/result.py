@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ehr_pipeline.evaluate.score import Curve, Record, Score
+from ehr_pipeline.evaluate.score import Attack, Curve, Record, Score
 
 
 class Band(Record):
@@ -168,6 +168,14 @@ class Plausibility(Record):
     not_run: list[str] = Field([], description="rules that could not be run: they count as broken by everyone")
 
 
+class RareContent(Record):
+    """How many codes and texts the synthetic events have of which fewer than `minimum` training patients have any."""
+
+    minimum: int
+    n_codes: int
+    n_texts: int
+
+
 class TimelineEvaluation(Record):
     """All that was found out about the events of one generator."""
 
@@ -183,6 +191,8 @@ class TimelineEvaluation(Record):
     two_sample: list[Curve] = Field([], description="telling real holdout patients from: synthetic, fresh real ones")
     tasks: list[TimelineTask]
     plausibility: Plausibility
+    attacks: list[Attack] = Field([], description="on stays and events; empty where no holdout stands for strangers")
+    rare: RareContent | None = Field(None, description="what of few patients the events repeat, where it was counted")
     outcome: str | None = Field(None, description="code of the outcome")
     window_hours: float = Field(description="length of the time that is compared")
     n_patients: dict[str, int] = Field(description="train, holdout, synthetic, compared (equal numbers)")

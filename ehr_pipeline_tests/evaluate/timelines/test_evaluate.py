@@ -59,10 +59,11 @@ def test_shuffled_events_score_at_the_null(mixed):
 
 def test_every_score_has_references_and_an_interval_around_it(fresh):
     for name, score in fresh.scores.items():
-        assert score.value is None or score.floor is not None, name
+        # with few strangers there are none to spare to be singled out for the floor
+        assert score.value is None or score.floor is not None or name.startswith("singled_out"), name
         if score.low is not None:
             assert score.low <= score.value <= score.high, name
-    without = {name for name, score in fresh.scores.items() if score.low is None}
+    without = {name for name, score in fresh.scores.items() if score.low is None and score.value is not None}
     assert without <= {
         "rare_code_recall",
         "mean_normalised",

@@ -34,7 +34,10 @@ def test_the_command_judges_events_and_writes_numbers_and_page(files, tmp_path):
     said = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert said["scores"]["time_gap_ks"]["value"] < 0.2
     assert said["provenance"]["synthetic_sha256"] and said["n_patients"]["compared"] == N
-    assert "Timelines" in (tmp_path / "out" / "index.html").read_text()
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "Timelines" in page and "Membership (events)" in page and "No attack was run" not in page
+    assert {attack["name"] for attack in said["attacks"]} >= {"copies (stays)", "copies (events)"}
+    assert said["scores"]["copied_stretches_train"]["dimension"] == "privacy"
     assert (tmp_path / "out" / "scores.json").stat().st_mode & 0o077 == 0
 
 
@@ -44,6 +47,7 @@ def test_without_a_holdout_the_patients_are_halved_and_utility_does_not_pass(fil
     assert found.n_patients["train"] == found.n_patients["holdout"] == N // 2
     assert said and said[0].startswith("no holdout") and said[0] in found.notes
     assert all(score.verdict != "passed" for score in found.scores.values() if score.dimension == "utility")
+    assert found.attacks == []
 
 
 def test_events_are_told_by_their_columns(files, tmp_path):
