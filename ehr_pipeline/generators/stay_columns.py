@@ -3,8 +3,9 @@
 What belongs here: how sums are said, both ways. What does not: what the sums are (`stay_sums.py`).
 
 A generator of tables predicts some dozens of levels per column. What is sharp in real stays would blur, so the columns
-say it in a way that a level can hold: a count as the difference to the code that is measured with it; the largest value
-only where it differs from the least; whether the last value is one of the two; the mean as a place between them.
+say it in a way that a level can hold: a count as the difference to the code that is measured with it; whether there is
+one value, or all are the same, or which of the least and the largest is the last; the largest value only where it
+differs from the least; the mean as a place between them.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from ehr_pipeline.record import Column
 
 PLACE_DECIMALS = 3
 """Of a mean's place between the least and the largest value."""
-LAST_IS = ("min", "max", "between")
-"""What the last value of a code is, where its values differ."""
+ONE, SAME, *LAST_IS = COURSES = ("one", "same", "min", "max", "between")
+"""How the values of a code go: there is one, or all are the same, or what the last is where they differ."""
 
 
 def columns_of(layout: StayLayout) -> tuple[Column, ...]:
@@ -32,8 +33,8 @@ def columns_of(layout: StayLayout) -> tuple[Column, ...]:
         k = number.place
         columns += [
             Column(name=f"min.{k}", kind="continuous"),
+            Column(name=f"at.{k}", kind="categorical", levels=COURSES),
             Column(name=f"max.{k}", kind="continuous"),
-            Column(name=f"at.{k}", kind="categorical", levels=LAST_IS),
             Column(name=f"mean.{k}", kind="continuous", minimum=0, maximum=1, decimals=PLACE_DECIMALS),
             Column(name=f"last.{k}", kind="continuous"),
         ]
@@ -49,10 +50,15 @@ def coded(layout: StayLayout, sums: StaySums) -> pd.DataFrame:
     for q, number in enumerate(layout.numbers):
         mean, low, high, last = sums.values[:, q].T
         differ = high > low
-        at = np.select([~differ, last == low, last == high], [None, *LAST_IS[:2]], LAST_IS[2])
+        is_one = sums.counts[:, number.place] == 1
+        at = np.select(
+            [np.isnan(low), ~differ & is_one, ~differ, last == low, last == high],
+            [None, ONE, SAME, *LAST_IS[:2]],
+            LAST_IS[2],
+        )
         table[f"min.{number.place}"] = low
-        table[f"max.{number.place}"] = np.where(differ, high, np.nan)
         table[f"at.{number.place}"] = pd.array(at, dtype="str")
+        table[f"max.{number.place}"] = np.where(differ, high, np.nan)
         table[f"mean.{number.place}"] = np.where(differ, (mean - low) / np.where(differ, high - low, 1), np.nan)
         table[f"last.{number.place}"] = np.where(at == LAST_IS[2], last, np.nan)
     return pd.DataFrame(table, index=np.arange(len(sums.counts)))
@@ -88,13 +94,23 @@ def _values(table: pd.DataFrame, number: Number, count: np.ndarray, rng: np.rand
     low, high, mean, last = (
         table[f"{part}.{number.place}"].to_numpy(dtype=np.float64, copy=True) for part in ("min", "max", "mean", "last")
     )
-    at = table[f"at.{number.place}"].to_numpy(dtype=object, copy=True)
+    at = table[f"at.{number.place}"].to_numpy(dtype=object, na_value=None, copy=True)
     present, lacking = np.flatnonzero(np.isfinite(low)), np.flatnonzero((count > 0) & np.isnan(low))
     if number.always and len(present):
         # Few: the count and the value were drawn apart, and the count stands.
         donors = rng.choice(present, len(lacking))
         for part in (low, high, mean, last, at):
             part[lacking] = part[donors]
+    # A course that contradicts the count or the extremes: as in the stay whose least value is nearest.
+    several, differ = (count > 1) & np.isfinite(low), np.isin(at, LAST_IS)
+    high[np.isin(at, (ONE, SAME))] = np.nan
+    risen = several & differ & (high > low)
+    for wanted, donors in ((several & (at == ONE), risen | several & (at == SAME)), (several & differ & ~risen, risen)):
+        if donors.any():
+            nearest = np.flatnonzero(donors)[_nearest(low[donors], low[wanted])]
+            high[wanted] = low[wanted] + rounded(high[nearest] - low[nearest], number.decimals)
+            for part in (mean, last, at):
+                part[wanted] = part[nearest]
     high = np.where(np.isnan(high) | (count == 1), low, np.maximum(high, low))
     mean = low + np.where(np.isnan(mean), 0.5, mean) * (high - low)
     if number.always:
@@ -105,3 +121,11 @@ def _values(table: pd.DataFrame, number: Number, count: np.ndarray, rng: np.rand
     parts = np.stack([mean, low, high, last], axis=1)
     parts[count == 0] = np.nan
     return parts
+
+
+def _nearest(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Places in `values` (n > 0 numbers) of those nearest to each wanted number."""
+    order = np.argsort(values, kind="stable")
+    inside = np.clip(np.searchsorted(values[order], wanted), 1, max(len(order) - 1, 1))
+    after, before = order[np.minimum(inside, len(order) - 1)], order[inside - 1]
+    return np.where(np.abs(values[after] - wanted) < np.abs(values[before] - wanted), after, before)

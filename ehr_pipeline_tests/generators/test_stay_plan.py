@@ -109,6 +109,23 @@ def test_whatever_is_drawn_the_sums_hold_together(many):
     assert_holds_together(rows, layout.window_minutes)
 
 
+def test_values_differ_in_as_many_drawn_stays_as_the_rows_say(many):
+    """Extremes that were drawn the wrong way round, and single values of several events, are no equal values."""
+    cohort, timed, layout = many
+    table = coded(layout, layout.sums(timed, cohort.n_patients))
+    number = next(number for number in layout.numbers if (table[f"at.{number.place}"] == "between").sum() > 40)
+    low, high, at = (f"{part}.{number.place}" for part in ("min", "max", "at"))
+    differ = table.index[table[at].isin(["min", "max", "between"])]
+    table.loc[differ[:10], high] = table.loc[differ[:10], low] - 1
+    table.loc[differ[10:20], at] = "one"
+    sums = decoded(layout, conform(table, Schema(columns=columns_of(layout))), np.random.default_rng(0))
+    values = sums.values[:, layout.numbers.index(number)]
+    assert (values[differ[20:], 2] > values[differ[20:], 1]).all()
+    mended = values[differ[:20]]
+    assert (mended[:10, 2] > mended[:10, 1]).all() and (mended[10:, 2] > mended[10:, 1]).mean() > 0.5
+    assert np.isclose(mended[:, 1], table.loc[differ[:20], low]).all()
+
+
 def test_drawn_plans_hold_together_repeat_with_the_seed_and_survive_the_disk(tmp_path):
     cohort, timed, plan = learned(stays(120, is_calendar=True))
     rows = plan.draw(200, seed=3)
