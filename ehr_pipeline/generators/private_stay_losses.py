@@ -112,7 +112,7 @@ class StayLosses(nn.Module):
         return State(**{name: part.flatten(0, 1) for name, part in state.items()})
 
     def _read(self, event: dict[str, Tensor], goals: Goals, state: State, n: int) -> tuple[Tensor, Tensor]:
-        """What the network makes of the events before, (N, d), and their codes, (N,)."""
+        """What has been read when each padded event is to be told, (N, d), and the code before it, (N,)."""
         network, length = self.network, event["code"].shape[1]
         is_begin = torch.arange(length, device=state.minute.device) == 0
 

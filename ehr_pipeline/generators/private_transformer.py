@@ -64,7 +64,7 @@ GUIDE_PASSES = 3
 
 
 def transformer_plan(config: TimelineTransformerConfig, budget: Budget) -> PrivacyPlan:
-    """What a fit within `budget` will do with patients, whoever they are.
+    """Noisy tables, rows of plans and private steps within `budget`, whoever the patients are.
 
     Raises
     ------

@@ -106,8 +106,10 @@ class Total:
 
 def row_of(entry: Entry, *, number: int, previous: str) -> Recorded:
     """An entry as the row with that number, made now by whoever runs this."""
+    # As the file holds them: a budget of 1 would be hashed as "1" and read back as "1.0".
+    numbers = {"epsilon": float(entry.epsilon), "delta": float(entry.delta)}
     row = Recorded(
-        **{field.name: getattr(entry, field.name) for field in fields(Entry)},
+        **({field.name: getattr(entry, field.name) for field in fields(Entry)} | numbers),
         number=number,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         who=_who(),

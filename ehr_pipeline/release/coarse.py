@@ -65,9 +65,10 @@ def gates(evaluation: Evaluation) -> list[Gates]:
     """Every gate, by kind; diagnostics say nothing and are left out."""
     by_kind: dict[tuple[str, str], list[Score]] = {}
     of_events = evaluation.timelines.scores if evaluation.timelines else {}
-    for name, score in (*evaluation.scores.items(), *of_events.items()):
+    named = [(name, score, f" ({STAYS})" if f"[{STAYS}" in name else "") for name, score in evaluation.scores.items()]
+    named += [(name, score, " (events)") for name, score in of_events.items()]  # some have the names of a table's
+    for name, score, of_what in named:
         if score.verdict != "diagnostic":
-            of_what = " of events" if name in of_events else " of stays" if f"[{STAYS}" in name else ""
             by_kind.setdefault((score.dimension, metrics.title(metrics.base(name)) + of_what), []).append(score)
     return [
         Gates(

@@ -240,7 +240,7 @@ def test_a_clean_table_passes_and_every_attack_finds_its_plants(panel, fresh):
         "membership_tpr_at_1%[rare]",
         "attribute_tpr_at_1%[sick]",
         "linkage_tpr_at_1%[isolated]",
-        "singled_out_train",
+        "singled_out_train[rarest]",
     }
     assert "failed" not in verdicts.values()
     assert verdicts["membership_auc[all]"] == verdicts["membership_tpr_at_1%[sex=F]"] == "diagnostic"
@@ -272,9 +272,42 @@ def test_two_percent_copies_of_unusual_patients_fail(panel, fresh):
         "membership_tpr_at_1%[isolated]",
         "attribute_tpr_at_1%[sick]",
         "linkage_tpr_at_1%[isolated]",
-        "singled_out_train",
+        "singled_out_train[rarest]",
     ):
         assert scores[name].verdict == "failed", name
+
+
+def unlike_anyone(panel, n):
+    """Rows of a poor model: each number by itself, three times as far from the middle as any patient's."""
+    rng = np.random.default_rng(4)
+    rows = panel.people.encoding.encode(patients(n, 5)).permuted(rng)
+    middle = panel.people.encoding.centre
+    return type(rows)(middle + 3 * (rows.numbers - middle), rows.codes, rows.patient)
+
+
+def test_rows_unlike_anyone_hide_no_leak_from_singling_out(panel):
+    rarest, every = "singled_out_train[rarest]", "singled_out_train[all]"
+    poor = unlike_anyone(panel, 2000)
+    clean, attacks = assess(panel, poor)
+    (singling,) = [attack for attack in attacks if attack.name == "singling out"]
+    assert singling.found_plant and singling.planted_score == every
+    assert clean[every].verdict == "passed"
+    assert clean[rarest].verdict == "diagnostic"  # it sees nothing here, and so it shows nothing
+    for leaked in (most_isolated(panel, 20), panel.people.train.take(np.arange(40))):
+        scores, _ = assess(panel, stack(poor.take(np.arange(len(leaked), 2000)), leaked))
+        assert scores[every].verdict == "failed"
+        assert scores[rarest].verdict != "passed"
+
+
+def test_a_predicate_that_two_rows_make_singles_nobody_out(panel):
+    poor = unlike_anyone(panel, 200)
+    once = stack(poor, most_isolated(panel, 1))
+    twice = stack(once, most_isolated(panel, 1))
+    (attack,) = [attack for attack in panel.attacks if attack.name == "singling out"]
+    assert attack.readings(once)["singled_out_train[all]"].value == 1 / attack.n_train
+    assert attack.readings(twice)["singled_out_train[all]"].value == 0
+    columns, values = np.zeros((4, 2), dtype=int), np.array([[1, 2], [1, 2], [3, 2], [4, 4]], dtype=np.float32)
+    assert Predicates(columns, values, np.zeros(4)).single().tolist() == [2, 3]
 
 
 def test_jittered_copies_escape_the_search_for_exact_ones_and_nothing_else(panel, fresh):

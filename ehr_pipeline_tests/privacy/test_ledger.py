@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 
 import duckdb
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,6 +61,14 @@ def test_a_row_says_what_was_spent_when_by_whom_and_by_which_code(ledger):
     assert row.id == entry_id and row.number == 1 and row.unit == UNIT
     assert (row.epsilon, row.delta, row.mechanisms, row.accountant) == (0.3, 1e-6, tree, "PLD 1")
     assert row.who and row.code_version.startswith("ehr-pipeline") and row.time.endswith("+00:00")
+
+
+@pytest.mark.parametrize("number", [int, np.float32, np.float64])
+def test_a_budget_in_any_kind_of_number_leaves_a_ledger_that_verifies(ledger, number):
+    # The file holds doubles: what is hashed has to be what is read back.
+    ledger.reserve(spend(number(1), number(0)), 4.0)
+    ledger.reserve(spend(number(2), 1e-6), 4.0)
+    assert [row.epsilon for row in ledger.verify()] == [1.0, 2.0]
 
 
 def test_a_cap_is_reached_exactly_and_never_passed(ledger):

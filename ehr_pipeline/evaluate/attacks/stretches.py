@@ -209,9 +209,7 @@ class CopiedStretches:
                     limits[f"{name}_train"] = 1.0
                 continue
             level = levels.gate if f"{name}_train" in self.gates else levels.watched
-            thresholds = levels.thresholds
-            excess = thresholds.rare_values_excess if name == "rare_values" else thresholds.copies_excess
-            limits[f"{name}_train"] = min(chance_count(n, m, outside, level) / n + excess, 1.0)
+            limits[f"{name}_train"] = min(chance_count(n, m, outside, level) / n + levels.thresholds.copies_excess, 1.0)
         return limits
 
 
