@@ -47,7 +47,7 @@ def write_events(bundle: Path, source: EventSource, digest: str, *, name: str) -
     target = bundle / EVENTS
     target.mkdir(parents=True)
     with scratch_folder(bundle / ".events") as scratch:
-        copy = scratch / "events.parquet"
+        copy = scratch / "copy.parquet"
         shutil.copyfile(source.events, copy)
         if sha256(copy) != digest:
             raise ReleaseRefused([f"the synthetic events of {name} changed while they were released"])
