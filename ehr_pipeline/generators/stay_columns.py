@@ -104,11 +104,12 @@ def _values(table: pd.DataFrame, number: Number, count: np.ndarray, rng: np.rand
     # A course that contradicts the count or the extremes: as in the stay whose least value is nearest.
     several, differ = (count > 1) & np.isfinite(low), np.isin(at, LAST_IS)
     high[np.isin(at, (ONE, SAME))] = np.nan
-    risen = several & differ & (high > low)
+    risen, highest = several & differ & (high > low), max(np.nanmax(part, initial=-np.inf) for part in (low, high))
     for wanted, donors in ((several & (at == ONE), risen | several & (at == SAME)), (several & differ & ~risen, risen)):
         if donors.any():
             nearest = np.flatnonzero(donors)[_nearest(low[donors], low[wanted])]
-            high[wanted] = low[wanted] + rounded(high[nearest] - low[nearest], number.decimals)
+            span = rounded(high[nearest] - low[nearest], number.decimals)
+            high[wanted] = np.minimum(low[wanted] + span, highest)
             for part in (mean, last, at):
                 part[wanted] = part[nearest]
     high = np.where(np.isnan(high) | (count == 1), low, np.maximum(high, low))

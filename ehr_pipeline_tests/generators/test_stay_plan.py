@@ -124,6 +124,7 @@ def test_values_differ_in_as_many_drawn_stays_as_the_rows_say(many):
     mended = values[differ[:20]]
     assert (mended[:10, 2] > mended[:10, 1]).all() and (mended[10:, 2] > mended[10:, 1]).mean() > 0.5
     assert np.isclose(mended[:, 1], table.loc[differ[:20], low]).all()
+    assert np.nanmax(values) <= np.nanmax(table[[low, high]])
 
 
 def test_drawn_plans_hold_together_repeat_with_the_seed_and_survive_the_disk(tmp_path):
