@@ -113,6 +113,7 @@ def _click_through(page, url, cohort):
     page.goto(f"{url}/locations/ehr_pipeline/jobs/refresh_cohort")
     page.get_by_role("button", name=re.compile("Materialize all")).locator("visible=true").first.click(timeout=60_000)
     dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Confirm").click()  # the report is also of generators this job does not train
     dialog.get_by_text(re.compile("Select a partition")).locator("visible=true").first.click()
     page.get_by_text(cohort, exact=True).locator("visible=true").first.click()
     page.keyboard.press("Escape")
