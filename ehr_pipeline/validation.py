@@ -84,10 +84,11 @@ def validate(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[V
         return []
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the package is imported
     import great_expectations as gx
-
-    # It tells of temporary folders that it makes, where another library has switched on messages of that kind.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    # It tells of temporary folders that it makes, where another library has switched on messages of that kind, and this
+    # module sets a level of its own.
+    logging.getLogger(ProgressBarsConfig.__module__).setLevel(logging.WARNING)
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)

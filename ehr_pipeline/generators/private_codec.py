@@ -12,6 +12,7 @@ Bounds, grids and vocabularies come from the schema; a column without them is re
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -89,7 +90,7 @@ def codec_mechanism(schema: Schema, noise: float) -> GaussianMechanism:
 
 
 def learn_private_codec(
-    schema: Schema, rows: OneRowEach, noise: float, *, n_levels: int = 32
+    schema: Schema, rows: OneRowEach, noise: float | Sequence[float], *, n_levels: int = 32
 ) -> tuple[TableCodec, int]:
     """The codec of each column from its noisy counts, and the noisy number of patients.
 
@@ -98,10 +99,14 @@ def learn_private_codec(
     schema
         Columns to learn, as `require_public` wants them.
     noise
-        Standard deviation of discrete Gaussian noise that a column's counts come to in all (`codec_mechanism`).
+        Standard deviation of discrete Gaussian noise that a column's counts come to in all (`codec_mechanism`): one for
+        all columns, or one for each.
     """
     require_public(schema)
-    histograms = [_Histogram(column, rows[column.name], noise) for column in schema.columns]
+    each = np.broadcast_to(noise, len(schema.columns)).tolist()
+    histograms = [
+        _Histogram(column, rows[column.name], own) for column, own in zip(schema.columns, each, strict=True)
+    ]
     n_first = _n_patients([one.first for one in histograms], [one.first_noise for one in histograms])
     for histogram in histograms:
         histogram.count_runs(n_first)

@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 
 from ehr_pipeline.generators.base import TrainingCohort
+from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.column_autoregressive import ColumnAutoregressive
 from ehr_pipeline.generators.configs import ColumnAutoregressiveConfig
 from ehr_pipeline.generators.log_bilinear import LogBilinearNetwork
-from ehr_pipeline.generators.private_tier import fit_private_network
+from ehr_pipeline.generators.private_codec import OneRowEach, learn_private_codec
+from ehr_pipeline.generators.private_tier import train_private_network
 from ehr_pipeline.generators.static_rows import StaticRows
 from ehr_pipeline.generators.stay_columns import coded, columns_of, decoded
 from ehr_pipeline.generators.stay_plan import StayPlan
@@ -30,8 +32,10 @@ from ehr_pipeline.privacy.training import STEPS_NAME
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.record import Column, Schema, conform
 
-ROOM = 4
+ROOM = 2
 """Counts are planned up to so many times what the guide stays reach."""
+TOTALS, WEIGHT_OF_TOTALS = ("last_minute", "first_minute", "n_times", "n_other"), 4.0
+"""Columns that all else in a stay has to keep to, and how much more of the budget each has than one of the others."""
 DRAWN_ROWS = 4_000
 """Drawn rows that the features are standardised by."""
 
@@ -75,18 +79,28 @@ def private_stay_plan(
     layout = StayLayout(planned=planned, reference=(-1,) * len(planned), numbers=(), window_minutes=window)
     sums = layout.sums(guide, max(1, n_guide))
     facts = static.facts
-    own = static.parts["alone"].schema.columns if static.parts else ()
-    schema = Schema(columns=(*own, *(_bounded(column, sums, layout) for column in columns_of(layout))))
-    table = conform(
-        pd.concat([facts.table(cohort), coded(layout, layout.sums(events.timed, cohort.n_patients))], axis=1), schema
-    )
+    # Static facts were measured already: their columns are as noise told them.
+    told = static.parts["alone"].codec if static.parts else TableCodec(schema=Schema(columns=()), columns=(), time_steps_s=())
+    schema = Schema(columns=tuple(_bounded(column, sums, layout) for column in columns_of(layout)))
+    own = conform(coded(layout, layout.sums(events.timed, cohort.n_patients)), schema)
+    weight = np.array([WEIGHT_OF_TOTALS if column.name in TOTALS else 1.0 for column in schema.columns])
+    noise = histograms.noise_multiplier * np.sqrt(weight.sum() / weight)
     config = ColumnAutoregressiveConfig(seed=seed)
-    noise = histograms.noise_multiplier * np.sqrt(len(schema.columns))
-    each = GaussianMechanism(name="histogram of each column", noise_multiplier=noise, steps=len(schema.columns))
-    parts = replace(plan, mechanisms=(each, replace(training, name=STEPS_NAME)))
-    rows = TrainingCohort(schema=schema, table=table, subject_id=np.arange(cohort.n_patients))
-    fit = fit_private_network(LogBilinearNetwork, schema, rows, parts, config, task="Plans of stays", progress=progress)
-    generator = ColumnAutoregressive(fit.codec, config, fit.network, history=[])
+    patients = np.arange(cohort.n_patients)
+    stays = OneRowEach(TrainingCohort(schema=schema, table=own, subject_id=patients))
+    counted, n_patients = learn_private_codec(schema, stays, noise, n_levels=config.private_levels)
+    codec = TableCodec(
+        schema=Schema(columns=(*told.schema.columns, *schema.columns)),
+        columns=(*told.columns, *counted.columns),
+        time_steps_s=(*told.time_steps_s, *counted.time_steps_s),
+    )
+    table = pd.concat([facts.table(cohort), own], axis=1)
+    rows = OneRowEach(TrainingCohort(schema=codec.schema, table=table, subject_id=patients))
+    parts = replace(plan, mechanisms=(replace(training, name=STEPS_NAME),))
+    network = train_private_network(
+        LogBilinearNetwork, codec, rows, parts, config, n_patients=n_patients, task="Plans of stays", progress=progress
+    )
+    generator = ColumnAutoregressive(codec, config, network, history=[])
     drawn = generator.sample(DRAWN_ROWS, seed)
     sums = decoded(layout, drawn, np.random.default_rng(seed))
     return StayPlan.over(generator, facts, layout, drawn[facts.schema.names], sums)

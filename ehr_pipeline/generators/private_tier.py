@@ -68,8 +68,27 @@ def fit_private_network(
 
     One row stands for each patient. Memory: four bytes per patient and column at most.
     """
-    rows, device = OneRowEach(cohort), pick_device(config.device)
+    rows = OneRowEach(cohort)
     codec, n_patients = private_codec(schema, rows, plan, config)
+    network = train_private_network(
+        network_of, codec, rows, plan, config, n_patients=n_patients, task=task, progress=progress
+    )
+    return PrivateFit(codec=codec, network=network, n_patients=n_patients)
+
+
+def train_private_network(
+    network_of: Callable[[TableCodec], FeatureNetwork],
+    codec: TableCodec,
+    rows: OneRowEach,
+    plan: PrivacyPlan,
+    config: PrivateTierConfig,
+    *,
+    n_patients: int,
+    task: str,
+    progress: Progress | None,
+) -> FeatureNetwork:
+    """The network that `network_of` makes of columns that noise has told already; `n_patients` is noisy too."""
+    device = pick_device(config.device)
     with enough_memory(task, "take fewer columns"), one_thread():
         with seeded(config.seed, device):
             network = network_of(codec).to(device)
@@ -83,7 +102,7 @@ def fit_private_network(
             progress=progress,
         )
         network.match_shares()
-    return PrivateFit(codec=codec, network=network, n_patients=n_patients)
+    return network
 
 
 def private_codec(

@@ -6,9 +6,9 @@ rows of plans (`private_stay_plan.py`), losses of single stays (`private_stay_lo
 1. Noisy tables: codes, texts, ranges, gaps, transitions and values, as `timeline_markov` measures them. Stays drawn
    from them, the *guide*, may be looked at as often as one likes: levels, gaps and the plan's columns come from them.
 2. Plans of stays: one row per patient, learned by DP-SGD over noisy histograms.
-3. The network learns to fill plans from the guide, held to drawn plans: no patient is looked at.
+3. The network learns to fill plans from the guide, held to drawn plans (`private_guide.py`): no patient is looked at.
 4. Its heads are then trained by DP-SGD on real stays: one patient, one example, one gradient.
-5. Gaps of drawn stays are matched to those of the guide.
+5. Gaps of drawn stays are matched to those that the noisy tables give.
 
 # NOTE[DIFF] Private steps move the heads and not the blocks: noise grows with the number of weights, and what a
 #   thousand patients can say through it is far less than what noisy tables said already.
@@ -27,12 +27,13 @@ import numpy as np
 import torch
 
 from ehr_pipeline.generators.configs import TimelineMarkovConfig, TimelineTransformerConfig
+from ehr_pipeline.generators.private_guide import guide_stays, held_to_plans
 from ehr_pipeline.generators.private_markov import SHARES as TABLE_SHARES
 from ehr_pipeline.generators.private_markov import fit_private
 from ehr_pipeline.generators.private_stay_losses import StayLosses, padded_stays
 from ehr_pipeline.generators.private_stay_plan import RealAndGuide, private_stay_plan
 from ehr_pipeline.generators.stay_plan import PlanRows, StayPlan
-from ehr_pipeline.generators.timeline_calibration import match_gaps
+from ehr_pipeline.generators.timeline_calibration import gap_counts, match_gaps
 from ehr_pipeline.generators.timeline_goals import Goals
 from ehr_pipeline.generators.timeline_levels import EventLevels
 from ehr_pipeline.generators.timeline_markov import TimelineMarkov
@@ -118,7 +119,7 @@ def fit_private_transformer(
     tables, n_patients = fit_private(cohort, markov, plan)
     cohort = replace(cohort, clock=tables["clock"])
     rng = np.random.default_rng(config.seed)
-    guide = _guide(TimelineMarkov(config=markov, **tables), config.private_guide, rng)
+    guide = guide_stays(TimelineMarkov(config=markov, **tables), config.private_guide, rng)
     timed = _timed(cohort, guide, config.private_events)
     stay_plan = private_stay_plan(
         cohort,
@@ -130,7 +131,7 @@ def fit_private_transformer(
         progress=progress,
     )
     rows = stay_plan.draw(config.private_guide, config.seed)
-    kept = _as_planned(guide, rows, stay_plan, rng)
+    kept = held_to_plans(guide, rows, stay_plan.layout, tables["values"], rng)
     levels = EventLevels.learn(kept, stay_plan.planned, gap_levels=config.gap_levels, value_levels=config.value_levels)
     network = None
     if len(kept.code):
@@ -141,6 +142,7 @@ def fit_private_transformer(
             rows=rows,
             device=own_device(config.device),
             length=-(-config.private_positions // config.window) * config.window,
+            gaps=gap_counts(guide, levels),
         )
         begin = tables["begins"].from_ranks(rng.random(config.private_guide))
         with enough_memory("Timeline transformer", "lower private_positions"), one_thread():
@@ -165,6 +167,8 @@ class _Fill:
         Drawn plans, one for each guide stay.
     length
         Events of a stay that are read at a time, public.
+    gaps
+        How often each level of gaps is drawn from the noisy tables.
     """
 
     config: TimelineTransformerConfig
@@ -173,6 +177,7 @@ class _Fill:
     rows: PlanRows
     device: torch.device
     length: int
+    gaps: np.ndarray
 
     def of_guide(self, guide: TimedEvents, begin: np.ndarray) -> tuple[Sequences, Goals]:
         """Guide stays, with the static facts of the drawn plans that they were held to."""
@@ -223,6 +228,7 @@ class _Fill:
             rounds=config.gap_rounds,
             window=self.plan.layout.window_minutes,
             rng=np.random.default_rng(config.seed),
+            wanted=self.gaps,
         )
         return network
 
@@ -257,39 +263,6 @@ def shape_of(config: TimelineTransformerConfig, n_features: int) -> Shape:
         hidden=config.hidden,
         n_features=n_features,
     )
-
-
-def _guide(markov: TimelineMarkov, n: int, rng: np.random.Generator) -> TimedEvents:
-    """Stays drawn from the noisy tables."""
-    patient, minute, code = markov.timelines(n, rng)
-    value, text = markov.values.draw(code, patient, rng)
-    return TimedEvents(
-        codes=markov.codes,
-        n_terminal=markov.n_terminal,
-        most_events=markov.most_events,
-        patient=patient,
-        minute=minute,
-        code=code,
-        value=value,
-        text=text,
-        is_cut=np.zeros(n, dtype=bool),
-        notes=(),
-    )
-
-
-def _as_planned(guide: TimedEvents, rows: PlanRows, plan: StayPlan, rng: np.random.Generator) -> TimedEvents:
-    """Of each guide stay the events that a drawn plan has room for: so codes differ between stays as plans do."""
-    n = len(rows.counts)
-    place = plan.layout.places(len(guide.codes))[guide.code]
-    cell = guide.patient * (rows.counts.shape[1] + 1) + np.where(place < 0, rows.counts.shape[1], place)
-    room = np.column_stack([rows.counts, rows.n_other])[guide.patient, place]
-    inside = guide.minute <= rows.last_minute[guide.patient]
-    order = np.lexsort((rng.random(len(cell)), ~inside, cell))
-    rank = np.empty(len(cell), dtype=np.int64)
-    rank[order] = np.arange(len(cell)) - np.searchsorted(cell[order], cell[order])
-    which = np.flatnonzero(inside & (rank < room))
-    kept = {name: getattr(guide, name)[which] for name in ("patient", "minute", "code", "value", "text")}
-    return replace(guide, is_cut=np.zeros(n, dtype=bool), **kept)
 
 
 def _timed(cohort: TimelineCohort, guide: TimedEvents, most_events: int) -> TimedEvents:

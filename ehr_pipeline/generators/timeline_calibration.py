@@ -18,6 +18,7 @@ from ehr_pipeline.generators.timeline_goals import Goals
 from ehr_pipeline.generators.timeline_levels import EventLevels
 from ehr_pipeline.generators.timeline_network import TimelineNetwork
 from ehr_pipeline.generators.timeline_sequences import Sequences
+from ehr_pipeline.generators.timeline_steps import TimedEvents
 
 MOST_STAYS, MOST_EVENTS = 384, 150_000
 """Stays that are drawn in each round: at most so many, of so many events together."""
@@ -37,8 +38,12 @@ def match_gaps(
     rounds: int,
     window: int,
     rng: np.random.Generator,
+    wanted: np.ndarray | None = None,
 ) -> None:
-    """Set the bias of each level of gaps; `goals` are those of the training stays, seen for `window` minutes."""
+    """Set the bias of each level of gaps; `goals` are those of the training stays, seen for `window` minutes.
+
+    `wanted` says how often each level should come, where the training stays do not.
+    """
     if not levels.gaps.n_number_levels:
         return
     patient = sequences.patient.repeat_interleave(sequences.length).cpu().numpy()
@@ -46,13 +51,18 @@ def match_gaps(
     stays = rng.permutation(len(goals.counts))[:MOST_STAYS]
     events = np.cumsum(np.bincount(patient, minlength=len(goals.counts))[stays])
     stays = np.sort(stays[: max(1, int((events <= MOST_EVENTS).sum()))])
-    real = _level_counts(patient, minute, levels, stays)
+    real = _level_counts(patient, minute, levels, stays) if wanted is None else wanted
     some, begin = goals.at(torch.from_numpy(stays).to(goals.counts.device)), sequences.begin[stays]
     for _ in range(rounds):
         drawn = Drawing(network, levels, some, begin=begin, closed=None, window=window, rng=rng).events().sorted()
         made = _level_counts(drawn.patient, drawn.minute, levels, np.arange(len(stays)))
         change = np.log((real + PRIOR) / real.sum()) - np.log((made + PRIOR) / max(1.0, made.sum()))
         network.gap_bias += PACE * torch.from_numpy(change).to(network.gap_bias)
+
+
+def gap_counts(timed: TimedEvents, levels: EventLevels) -> np.ndarray:
+    """Gaps of each level that stays have: float64 of shape (n_number_levels,)."""
+    return _level_counts(timed.patient, timed.minute, levels, np.arange(len(timed.is_cut)))
 
 
 def _level_counts(patient: np.ndarray, minute: np.ndarray, levels: EventLevels, stays: np.ndarray) -> np.ndarray:

@@ -199,7 +199,7 @@ class _Drawing:
         named = ", ".join(f"{key} ({n / account.n_drawn:.1%})" for n, key in worst if n)
         return (
             f"only {account.n_accepted:,} of {len(self.ids):,} patients were accepted after {account.n_drawn:,} draws; "
-            f"most are rejected by {named}: train longer, or choose another generator"
+            f"most are rejected by {named}: train longer, take another generator, or a larger budget where there is one"
         )
 
 
