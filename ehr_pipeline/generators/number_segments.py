@@ -38,7 +38,7 @@ def learn_segments(
     patients
         The patient of each value, of shape (n,).
     decimals
-        Resolution; an interval reaches half a grid step beyond its outermost values.
+        Resolution; an interval takes free grid points beside it, and reaches half a grid step beyond the last.
     minimum_patients
         Each segment has at least so many patients, and so many reach what can be drawn on either side. With fewer
         than twice as many patients in all there is one segment, between the quartiles of the rows; these are
@@ -175,18 +175,35 @@ def _absorb_lone(pieces: list[_Piece], minimum_patients: int) -> list[_Piece]:
 def _edges(values: np.ndarray, pieces: list[_Piece], decimals: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper edge of each piece.
 
-    On a grid an interval reaches half a step beyond its outermost values, so that each grid point in it has
-    the same share. Without one, neighbouring intervals meet halfway between their values.
+    Without a grid, neighbouring intervals meet halfway between their values. On a grid an interval takes the free grid
+    points beside it, shared with an interval next to it, and reaches half a step further, so that each grid point in
+    it has the same share: a value that nobody had is drawn as well as one that a single patient had. It takes no more
+    of them than its own values lie apart on average: where a gap is wider, there may be nobody.
     """
     first = values[[piece.first for piece in pieces]]
     last = np.where([piece.is_heavy for piece in pieces], first, values[[piece.end - 1 for piece in pieces]])
     is_interval = ~np.array([piece.is_heavy for piece in pieces])
-    if decimals is not None:
-        half_step = 0.5 * 10.0**-decimals * is_interval
-        return first - half_step, last + half_step
     lower, upper = first.copy(), last.copy()
-    meets = is_interval[:-1] & is_interval[1:]
-    halfway = (last[:-1] + first[1:]) / 2
-    upper[:-1][meets] = halfway[meets]
-    lower[1:][meets] = halfway[meets]
-    return lower, upper
+    if decimals is None:
+        meets = is_interval[:-1] & is_interval[1:]
+        halfway = (last[:-1] + first[1:]) / 2
+        upper[:-1][meets] = halfway[meets]
+        lower[1:][meets] = halfway[meets]
+        return lower, upper
+    step = 10.0**-decimals
+    n_gaps = np.array([piece.end - piece.first for piece in pieces]) - 1
+    reach = np.where(n_gaps > 0, _steps((last - first) / np.maximum(n_gaps, 1), step), 1.0) * is_interval
+    n_free = np.maximum(_steps(first[1:] - last[:-1], step) - 1, 0)
+    up = np.minimum(np.floor(n_free / 2), reach[:-1])
+    down = np.minimum(n_free - up, reach[1:])
+    up = np.minimum(n_free - down, reach[:-1])
+    upper[:-1] += up * step
+    lower[1:] -= down * step
+    half_step = 0.5 * step * is_interval
+    return np.round(lower, decimals) - half_step, np.round(upper, decimals) + half_step
+
+
+def _steps(lengths: np.ndarray, step: float) -> np.ndarray:
+    """Lengths in whole steps of the grid; no more than a float64 counts exactly."""
+    with np.errstate(over="ignore"):
+        return np.minimum(np.round(lengths / step), 2.0**52)

@@ -80,7 +80,8 @@ def private_stay_plan(
     sums = layout.sums(guide, max(1, n_guide))
     facts = static.facts
     # Static facts were measured already: their columns are as noise told them.
-    told = static.parts["alone"].codec if static.parts else TableCodec(schema=Schema(columns=()), columns=(), time_steps_s=())
+    nothing = TableCodec(schema=Schema(columns=()), columns=(), time_steps_s=())
+    told = static.parts["alone"].codec if static.parts else nothing
     schema = Schema(columns=tuple(_bounded(column, sums, layout) for column in columns_of(layout)))
     own = conform(coded(layout, layout.sums(events.timed, cohort.n_patients)), schema)
     weight = np.array([WEIGHT_OF_TOTALS if column.name in TOTALS else 1.0 for column in schema.columns])

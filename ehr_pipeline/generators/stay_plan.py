@@ -35,6 +35,9 @@ from ehr_pipeline.record import Column, Schema, conform
 
 MOST_STATIC = 48
 """Static facts in the row at most."""
+HIDDEN, DROPOUT, FEW_STAYS = 48, 0.3, 4_000
+"""Hidden units of the plan's heads, and the share of them dropped where stays are few, less where they are more: a plan
+has far more columns than most tables, and what heads know by heart of it is a stay that lies too near to a real one."""
 MOST_LEVELS_SHOWN = 32
 """Levels of a category that have a feature of their own at most."""
 
@@ -115,7 +118,7 @@ class StayPlan:
         patients = np.arange(cohort.n_patients)
         rows = ColumnAutoregressive.fit(
             TrainingCohort(schema=schema, table=table, subject_id=patients),
-            ColumnAutoregressiveConfig(seed=seed, **({} if updates is None else {"updates": updates})),
+            ColumnAutoregressiveConfig(seed=seed, hidden=48, **({} if updates is None else {"updates": updates})),
             progress=progress,
         )
         return cls.over(rows, facts, layout, static, sums)

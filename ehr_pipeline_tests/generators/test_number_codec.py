@@ -110,6 +110,43 @@ def test_interval_of_one_patients_many_values_is_joined_to_others():
     assert min(len(set(subject_id[segment == k])) for k in set(segment)) >= 5
 
 
+@given(columns, st.sampled_from([0, 1, 2]))
+@settings(max_examples=60, deadline=None)
+def test_what_is_drawn_from_a_segment_is_read_into_it(values, decimals):
+    codec = fit(values, decimals=decimals)
+    assert (codec.lower <= codec.upper).all()
+    assert (codec.upper[:-1] <= codec.lower[1:] + 1e-9 * np.abs(codec.lower[1:])).all()
+    inside = np.linspace(0.001, 0.999, 7)
+    for start, end in zip(codec.level_starts[:-1], codec.level_starts[1:], strict=True):
+        ranks = codec.segment_ranks[start] + inside * (codec.segment_ranks[end] - codec.segment_ranks[start])
+        level = np.searchsorted(codec.level_starts, start, side="right") - 1
+        assert (codec.levels(codec.from_ranks(ranks)) == level).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0, 1]))
+@settings(max_examples=20, deadline=None)
+def test_a_value_that_nobody_has_among_dense_ones_is_drawn_as_often_as_they_are(seed, decimals):
+    rng = np.random.default_rng(seed)
+    is_hole = rng.random(2000) < 0.1
+    is_hole[1:] &= ~is_hole[:-1]
+    steps = np.repeat(np.arange(2000), np.where(is_hole, 0, 1 + rng.poisson(4, 2000)))
+    codec = fit(steps / 10**decimals, decimals=decimals)
+    drawn = codec.from_ranks((np.arange(400_000) + 0.5) / 400_000) * 10**decimals
+    inner = slice(30, -30)
+    times = np.bincount(drawn.round().astype(int), minlength=2000)[inner]
+    assert times.min() > 0
+    assert 0.8 < times[is_hole[inner]].mean() / times[~is_hole[inner]].mean() < 1.25
+
+
+def test_where_nobody_can_be_nothing_is_drawn():
+    rng = np.random.default_rng(0)
+    children, adults = rng.integers(0, 4, 300), rng.integers(18, 90, 5000)
+    codec = fit(np.concatenate([children, adults]).astype(float), decimals=0)
+    drawn = np.unique(codec.from_ranks((np.arange(200_000) + 0.5) / 200_000))
+    assert not ((drawn > 4) & (drawn < 17)).any()
+    assert drawn.min() == 0 and drawn.max() <= 89
+
+
 def test_point_mass_is_a_level_of_its_own():
     rng = np.random.default_rng(0)
     values = np.where(rng.random(5000) < 0.13, 3.5, np.round(rng.uniform(3.6, 9, 5000), 2))
