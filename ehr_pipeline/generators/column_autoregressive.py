@@ -12,12 +12,15 @@ https://arxiv.org/abs/1310.1757, section 3) and TabularARGN (Tiwald et al. 2025,
 # NOTE[DIFF] Heads are small, and read numbers as a few fixed functions of their rank: what a head can know by heart is
 #   what a membership attack finds.
 
-The network is in `column_network.py`, how long it trains in `training.py`. Within a budget, the heads are those of
-`log_bilinear.py`, which take far fewer weights, and conditions are met by the weights of proposals alone.
+The network is in `column_network.py`, how long it trains in `training.py`. What small heads miss of several levels
+that go together is put right afterwards, by keeping drawn rows with a chance each (`row_correction.py`), on tables
+where that gains anything. Within a budget, the heads are those of `log_bilinear.py`, which take far fewer weights, no
+row is looked at again, and conditions are met by the weights of proposals alone.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -35,6 +38,7 @@ from ehr_pipeline.generators.configs import ColumnAutoregressiveConfig
 from ehr_pipeline.generators.log_bilinear import LogBilinearNetwork
 from ehr_pipeline.generators.persistence import read_state, under, write_state
 from ehr_pipeline.generators.private_tier import fit_private_network, private_plan
+from ehr_pipeline.generators.row_correction import RowCorrection, learn_correction
 from ehr_pipeline.generators.training import (
     Plan,
     data_tensors,
@@ -42,6 +46,7 @@ from ehr_pipeline.generators.training import (
     one_thread,
     pick_device,
     seeded,
+    split_rows,
     train_network,
 )
 from ehr_pipeline.privacy.budget import Budget, PrivacyPlan
@@ -75,12 +80,14 @@ class ColumnAutoregressive(Generator):
         config: ColumnAutoregressiveConfig,
         network: ColumnNetwork | LogBilinearNetwork,
         history: list[dict[str, float]],
+        correction: RowCorrection | None = None,
     ) -> None:
         self.codec = codec
         self.config = config
         self.schema = codec.schema
         self.network = network
         self.history = history
+        self.correction = correction
         self.device = next(network.parameters()).device.type
 
     @classmethod
@@ -93,7 +100,7 @@ class ColumnAutoregressive(Generator):
         *,
         checkpoint: Path | None = None,
     ) -> Self:
-        """Learn the columns' levels, then all heads at once."""
+        """Learn the columns' levels, then all heads at once, then what drawn rows still lack."""
         config = ColumnAutoregressiveConfig.model_validate(config.model_dump())
         if budget is not None:
             return cls._fit_private(cohort, config, budget, progress)
@@ -118,7 +125,31 @@ class ColumnAutoregressive(Generator):
             )
             rows = torch.randperm(len(data[0]), device=device)[:MOST_ROWS_TO_MATCH]
             network.match_shares(data[0][rows])
-        return cls(codec, config, network, history)
+        generator = cls(codec, config, network.eval(), history)
+        if config.correction:
+            generator._correct(data[0].cpu().numpy(), cohort.subject_id, progress)
+        return generator
+
+    @torch.no_grad()
+    def _correct(self, levels: np.ndarray, subject_id: np.ndarray, progress: Progress | None) -> None:
+        """Learn the correction from the rows that trained the network; those that validated it say how far it goes."""
+        training, held_back = split_rows(subject_id, self.config)
+        generator = torch.Generator(self.device).manual_seed(self.config.seed)
+
+        def draw(n: int) -> np.ndarray:
+            blocks = [min(BLOCK_ROWS, n - start) for start in range(0, n, BLOCK_ROWS)]
+            return np.concatenate([self._draw(block, {}, generator)[0].cpu().numpy() for block in blocks])
+
+        with one_thread():
+            self.correction = learn_correction(
+                self.codec,
+                levels[training],
+                levels[held_back],
+                draw,
+                np.random.default_rng(self.config.seed),
+                task=f"{self.title}, correction",
+                progress=progress,
+            )
 
     @classmethod
     def privacy_plan(cls, schema: Schema, config: GeneratorConfig, budget: Budget) -> PrivacyPlan:
@@ -139,11 +170,11 @@ class ColumnAutoregressive(Generator):
 
     @torch.no_grad()
     def sample(self, n: int, seed: int, conditions: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Draw `n` rows; `attrs["acceptance_rate"]` says how many proposals a row cost where there are conditions.
+        """Draw `n` rows; `attrs["acceptance_rate"]` is the share of the proposals that were kept.
 
         Heads that see the condition propose; a proposal is kept in proportion to how probable the chain without
-        sight of what comes later makes it. What is kept follows the conditional of the model's own joint
-        distribution, and a condition that one patient in a thousand meets costs little more than any other.
+        sight of what comes later makes it, times its correction. What is kept follows the conditional of the model's
+        own joint distribution, and a condition that one patient in a thousand meets costs little more than any other.
         """
         row = conditions_row(self.codec, conditions)
         given = wanted_levels(self.codec, row)
@@ -151,10 +182,10 @@ class ColumnAutoregressive(Generator):
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
         kept: list[Tensor] = []
         n_kept = n_drawn = 0
-        highest = None if given else 0.0
+        highest = None if given else 0.0 if self.correction is None else self.correction.highest
         with one_thread():
             while n_kept < n or not kept:
-                n_rows = BLOCK_ROWS if given else min(BLOCK_ROWS, n - n_kept)
+                n_rows = BLOCK_ROWS if given else min(BLOCK_ROWS, self._proposals(n - n_kept))
                 levels, log_weights = self._draw(n_rows, given, generator)
                 highest = _highest(log_weights) if highest is None else highest
                 uniform = torch.rand(n_rows, generator=generator, device=self.device)
@@ -165,10 +196,17 @@ class ColumnAutoregressive(Generator):
         frame.attrs["acceptance_rate"] = n_kept / max(1, n_drawn)
         return frame
 
+    def _proposals(self, n: int) -> int:
+        """Proposals of which about `n` rows are kept, where nothing is given."""
+        if self.correction is None:
+            return n
+        return n + int(n * math.expm1(self.correction.highest - self.correction.log_mean))
+
     def _draw(self, n: int, given: dict[int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Levels of `n` proposed rows, int64 of shape (n, d), and their log-weights, (n,).
 
-        The weight is prod_k p(x_k | x_before k) over prod_(k not given) p(x_k | x_before k, x_given).
+        The weight is prod_k p(x_k | x_before k) over prod_(k not given) p(x_k | x_before k, x_given), times the
+        correction's.
         """
         network = self.network
         d = network.n_columns
@@ -189,20 +227,27 @@ class ColumnAutoregressive(Generator):
                     log_weights -= _log_probability(guided, levels[:, k])
             if k < end_of_given:
                 log_weights += _log_probability(chain, levels[:, k])
+        if self.correction is not None:
+            log_weights += torch.from_numpy(self.correction.log_weights(levels.cpu().numpy())).to(log_weights)
         return levels, log_weights
 
     @torch.no_grad()
     def scores(self, table: pd.DataFrame) -> np.ndarray:
-        """Log-likelihood of each row's levels under the chain."""
+        """Log-likelihood of each row's levels: the chain's, and the correction's share in it."""
         levels = torch.from_numpy(self.codec.levels(table)).to(self.device)
         self.network.eval()
         with one_thread():
             losses = [self.network.losses(block, share_done=1.0) for block in levels.split(BLOCK_ROWS)]
-        return -torch.cat(losses).double().cpu().numpy()
+        scores = -torch.cat(losses).double().cpu().numpy()
+        if self.correction is not None:
+            scores += self.correction.log_weights(levels.cpu().numpy()) - self.correction.log_mean
+        return scores
 
     def save(self, folder: Path) -> None:
-        """Write the codec, the config and history, and the weights."""
+        """Write the codec, the config and history, the weights, and the correction where there is one."""
         self.codec.save(folder)
+        if self.correction is not None:
+            write_state(folder, "correction", *self.correction.state())
         plain = {
             "config": self.config.model_dump(mode="json"),
             "history": self.history,
@@ -221,7 +266,9 @@ class ColumnAutoregressive(Generator):
         private = plain.get("network") == LogBilinearNetwork.__name__
         network = LogBilinearNetwork(codec) if private else ColumnNetwork(codec, config.hidden, config.dropout)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in under("network.", arrays).items()})
-        return cls(codec, config, network.to(device).eval(), plain["history"])
+        is_corrected = (folder / "correction.json").exists()
+        correction = RowCorrection.of_state(*read_state(folder, "correction")) if is_corrected else None
+        return cls(codec, config, network.to(device).eval(), plain["history"], correction)
 
 
 def _for_rows(config: ColumnAutoregressiveConfig, n_rows: int) -> ColumnAutoregressiveConfig:

@@ -104,9 +104,7 @@ def learn_private_codec(
     """
     require_public(schema)
     each = np.broadcast_to(noise, len(schema.columns)).tolist()
-    histograms = [
-        _Histogram(column, rows[column.name], own) for column, own in zip(schema.columns, each, strict=True)
-    ]
+    histograms = [_Histogram(column, rows[column.name], own) for column, own in zip(schema.columns, each, strict=True)]
     n_first = _n_patients([one.first for one in histograms], [one.first_noise for one in histograms])
     for histogram in histograms:
         histogram.count_runs(n_first)

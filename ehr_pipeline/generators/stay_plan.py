@@ -116,11 +116,15 @@ class StayPlan:
         schema = Schema(columns=(*facts.schema.columns, *columns_of(layout)))
         table = conform(pd.concat([static, coded(layout, sums)], axis=1), schema)
         patients = np.arange(cohort.n_patients)
-        rows = ColumnAutoregressive.fit(
-            TrainingCohort(schema=schema, table=table, subject_id=patients),
-            ColumnAutoregressiveConfig(seed=seed, hidden=48, **({} if updates is None else {"updates": updates})),
-            progress=progress,
+        config = ColumnAutoregressiveConfig(
+            seed=seed,
+            hidden=HIDDEN,
+            dropout=DROPOUT * min(1.0, FEW_STAYS / cohort.n_patients),
+            correction=False,
+            **({} if updates is None else {"updates": updates}),
         )
+        training = TrainingCohort(schema=schema, table=table, subject_id=patients)
+        rows = ColumnAutoregressive.fit(training, config, progress=progress)
         return cls.over(rows, facts, layout, static, sums)
 
     @classmethod

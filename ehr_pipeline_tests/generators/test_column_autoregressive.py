@@ -12,6 +12,7 @@ from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.column_autoregressive import ColumnAutoregressive
 from ehr_pipeline.generators.column_network import MOST_HEADS_PER_STEP, ColumnNetwork
 from ehr_pipeline.generators.configs import ColumnAutoregressiveConfig
+from ehr_pipeline.generators.row_correction import DEPTH, MOST_BINS, RowCorrection
 from ehr_pipeline.record import Column, Schema, conform
 from ehr_pipeline_tests.generators.tables import mixed_cohort
 
@@ -95,6 +96,60 @@ def test_a_number_that_is_given_stands_as_it_was_given(model):
     drawn = model.sample(3_000, seed=6, conditions={"age": 81.3})
     assert (drawn["age"] == 81.3).all()
     assert drawn["diabetes"].mean() > 0.6  # 1 / (1 + exp(-11.3 / 8)) = .80
+
+
+@pytest.fixture(scope="module")
+def corrected(model) -> ColumnAutoregressive:
+    """The model whose rows of the first unit count three times as much as others."""
+    unit = model.schema.names.index("unit")
+    goes_left = np.ones((1, 2**DEPTH - 1, MOST_BINS), dtype=bool)
+    goes_left[0, 0] = np.arange(MOST_BINS) == 0
+    values = np.zeros((1, 2**DEPTH))
+    values[0, 0] = np.log(3)
+    share = model.codec.level_shares[unit][0]
+    correction = RowCorrection(
+        bin_of_level=np.concatenate([np.minimum(np.arange(n), MOST_BINS - 1) for n in model.codec.n_levels]).astype(
+            "u1"
+        ),
+        first_level=np.cumsum([0, *model.codec.n_levels[:-1]]),
+        columns=np.full((1, 2**DEPTH - 1), unit),
+        goes_left=goes_left,
+        values=values,
+        highest=float(np.log(3)),
+        log_mean=float(np.log(1 + 2 * share)),
+    )
+    return ColumnAutoregressive(model.codec, model.config, model.network, model.history, correction)
+
+
+def test_rows_are_drawn_and_scored_as_their_correction_says(model, corrected):
+    name = model.codec.columns[model.schema.names.index("unit")].names[0]
+    before, after = (some.sample(40_000, seed=7) for some in (model, corrected))
+    share = (before["unit"] == name).mean()
+    assert len(after) == 40_000
+    assert (after["unit"] == name).mean() == pytest.approx(3 * share / (1 + 2 * share), abs=0.02)
+    assert before.attrs["acceptance_rate"] == 1.0
+    assert after.attrs["acceptance_rate"] == pytest.approx((1 + 2 * share) / 3, abs=0.02)
+    some = before.iloc[:500]
+    factor = np.where(some["unit"] == name, 3, 1) / (1 + 2 * share)
+    assert np.allclose(corrected.scores(some) - model.scores(some), np.log(factor), atol=0.03)
+    # Inside a unit nothing moved.
+    ages = [frame.loc[frame["unit"] == name, "age"].mean() for frame in (before, after)]
+    assert ages[0] == pytest.approx(ages[1], abs=0.5)
+
+
+def test_a_condition_holds_and_moves_corrected_rows_as_bayes_has_it(model, corrected):
+    name = model.codec.columns[model.schema.names.index("unit")].names[0]
+    before, after = (some.sample(20_000, seed=8, conditions={"diabetes": 1}) for some in (model, corrected))
+    assert (after["diabetes"] == 1).all()
+    share = (before["unit"] == name).mean()
+    assert (after["unit"] == name).mean() == pytest.approx(3 * share / (1 + 2 * share), abs=0.03)
+
+
+def test_a_corrected_model_draws_the_same_rows_from_disk(corrected, tmp_path):
+    corrected.save(tmp_path)
+    again = ColumnAutoregressive.load(tmp_path)
+    pd.testing.assert_frame_equal(again.sample(300, seed=9), corrected.sample(300, seed=9))
+    assert len(again.sample(0, seed=9)) == 0
 
 
 def test_a_head_sees_neither_its_own_column_nor_those_after_it(untrained):
