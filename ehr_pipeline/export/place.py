@@ -86,7 +86,7 @@ _MOVED = f"""
         if(isfinite(numeric_value), numeric_value, NULL) AS numeric_value,
         if(table_name = 'mimiciv_icu.datetimeevents',
             CAST(TRY_CAST(text_value AS TIMESTAMP) + shift AS VARCHAR), text_value) AS text_value,
-        if(admission = 'needs' AND time + shift > death, 'follows', admission) AS admission,
+        if(admission IN ('needs', 'outlasts') AND time + shift > death, 'follows', admission) AS admission,
         if(icu = 'needs' AND time + shift > death, 'follows', icu) AS icu,
         if(ed = 'needs' AND time + shift > death, 'follows', ed) AS ed
     FROM stream JOIN person USING (source_id) JOIN codes USING (code)

@@ -14,6 +14,7 @@ from ehr_pipeline.mimic.tables import Table, tables
 PERSONAL = ("GENDER", "ANCHOR_YEAR", "ANCHOR_YEAR_GROUP", "MEDS_BIRTH", "MEDS_DEATH")
 """First words of the codes that are facts of a patient; `place.py` reads them by name."""
 ED_SCHEMA = "mimiciv_ed"
+ICU_END = "ICU_DISCHARGE"
 _UNKNOWABLE = ("admission_type", "arrival_transport")
 """Columns that MIMIC-IV requires and a stream may not know; they are written UNKNOWN."""
 
@@ -65,11 +66,13 @@ def _admission_role(kind: EventKind, table: Table) -> str | None:
         return None
     if kind.table == "mimiciv_hosp.transfers":
         return "near"
+    if kind.code.parts[0][0] == ICU_END:
+        return "outlasts"
     return "needs" if table["hadm_id"].not_null else "continues"
 
 
 def _icu_role(kind: EventKind) -> str | None:
-    return _stay_role(kind, "ICU_ADMISSION", "ICU_DISCHARGE") if kind.table.startswith("mimiciv_icu") else None
+    return _stay_role(kind, "ICU_ADMISSION", ICU_END) if kind.table.startswith("mimiciv_icu") else None
 
 
 def _ed_role(kind: EventKind) -> str | None:

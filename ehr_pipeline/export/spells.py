@@ -8,6 +8,7 @@ Per group of events (a patient, or an admission), in the order of time:
 - `opens` begins a spell; one that was still open ends there;
 - `closes` ends it; without an open one it says nothing;
 - `needs` happens inside only: where none is open it belongs to the nearest spell within `NEAR`, else opens one;
+- `outlasts` is like `needs`, and says besides that a spell that was opened went on until then, however quiet it was;
 - `continues` may happen inside or outside; it lengthens an open spell by at most `NEAR`;
 - `follows` and `near` belong to the spell that they are in, or to the nearest within `NEAR`, and never make one.
 
@@ -25,7 +26,7 @@ NEAR = "INTERVAL 1 DAY"
 QUIET = "INTERVAL 7 DAY"
 """After this long without an event, a spell that nothing closes is over."""
 
-_ORDER = "time, CASE role WHEN 'opens' THEN 0 WHEN 'closes' THEN 2 ELSE 1 END, event"
+_ORDER = "time, CASE role WHEN 'opens' THEN 0 WHEN 'outlasts' THEN 1 WHEN 'closes' THEN 3 ELSE 2 END, event"
 
 
 def create_spells(con: duckdb.DuckDBPyConnection, name: str, events: str, group: str, first_id: int) -> None:
@@ -55,8 +56,9 @@ def _spells_sql(events: str, group: str, first_id: int) -> str:
             FROM {events} WHERE role NOT IN ('follows', 'near')
             WINDOW w AS ({before}), later AS ({before} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
         ), chain AS (
-            SELECT * FROM placed
-            WHERE role <> 'needs' OR state IS NOT DISTINCT FROM 'opens'
+            SELECT * REPLACE (if(role = 'outlasts' AND state IS DISTINCT FROM 'opens', 'needs', role) AS role)
+            FROM placed
+            WHERE role NOT IN ('needs', 'outlasts') OR state IS NOT DISTINCT FROM 'opens'
                 OR (coalesce(closed_at + {NEAR} < time, TRUE) AND coalesce(time + {NEAR} < opens_at, TRUE))
         ), begun AS (
             SELECT *, last_value(if(role = 'continues', NULL, role) IGNORE NULLS) OVER earlier AS previous,

@@ -37,6 +37,10 @@ def spells(*events):
         ([(1, "opens"), (9, "closes"), (60, "needs")], [(1, 9), (60, 60)], {2: 2}),  # too far: another
         ([(1, "needs"), (500, "needs")], [(1, 1), (500, 500)], {0: 1, 1: 2}),  # quiet for weeks, none closed
         ([(1, "opens"), (500, "needs"), (501, "closes")], [(1, 501)], {1: 1}),  # quiet for weeks, and said so
+        # Quiet for weeks, and still there: what comes with it is inside, too.
+        ([(1, "opens"), (9, "needs"), (500, "needs"), (500, "outlasts")], [(1, 500)], {1: 1, 2: 1, 3: 1}),
+        ([(5, "outlasts"), (9, "needs")], [(5, 9)], {0: 1, 1: 1}),
+        ([(1, "opens"), (9, "closes"), (500, "outlasts"), (501, "needs")], [(1, 9), (500, 501)], {2: 2, 3: 2}),
         ([(1, "opens"), (9, "continues"), (90, "continues")], [(1, 9)], {1: 1, 2: None}),
         ([(5, "continues"), (9, "follows"), (9, "near")], [], {0: None, 1: None, 2: None}),
         (
