@@ -35,9 +35,8 @@ from ehr_pipeline.record import Column, Schema, conform
 
 MOST_STATIC = 48
 """Static facts in the row at most."""
-HIDDEN, DROPOUT, FEW_STAYS = 48, 0.3, 4_000
-"""Hidden units of the plan's heads, and the share of them dropped where stays are few, less where they are more: a plan
-has far more columns than most tables, and what heads know by heart of it is a stay that lies too near to a real one."""
+HIDDEN = 48
+"""Hidden units of the plan's heads."""
 MOST_LEVELS_SHOWN = 32
 """Levels of a category that have a feature of their own at most."""
 
@@ -119,7 +118,6 @@ class StayPlan:
         config = ColumnAutoregressiveConfig(
             seed=seed,
             hidden=HIDDEN,
-            dropout=DROPOUT * min(1.0, FEW_STAYS / cohort.n_patients),
             correction=False,
             **({} if updates is None else {"updates": updates}),
         )
