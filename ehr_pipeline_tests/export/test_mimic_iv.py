@@ -116,6 +116,13 @@ def test_a_window_that_cuts_its_admission_off_still_has_one(exported):
     assert ask("SELECT count(DISTINCT stay_id) FROM chartevents") == [(1,)]
 
 
+def test_an_icu_stay_that_ends_after_a_quiet_week_ends_in_its_own_admission(exported):
+    events = [*stay()[:5], (5, "2000-03-12 21:00", "ICU_DISCHARGE//MICU")]  # no discharge from the hospital is told
+    ask = exported(events)
+    assert ask("SELECT date_diff('hour', admittime, dischtime) FROM admissions") == [(11 * 24 + 13,)]
+    assert ask("SELECT date_diff('hour', intime, outtime) FROM icustays") == [(10 * 24 + 12,)]
+
+
 @pytest.mark.parametrize(
     ("last", "died"),
     [
