@@ -9,8 +9,8 @@ https://arxiv.org/abs/1310.1757, section 3) and TabularARGN (Tiwald et al. 2025,
 #   chain rule, and the heads spend their capacity on what is asked for.
 # NOTE[DIFF] A column of numbers is a softmax over some 64 levels of equal mass, heavy values apart (`codec.py`); inside
 #   a level a value is drawn from the column's own distribution, so that no value is copied.
-# NOTE[DIFF] Heads are small, and read numbers as a few fixed functions of their rank: what a head can know by heart is
-#   what a membership attack finds.
+# NOTE[DIFF] Heads are small, read numbers as a few fixed functions of their rank, and pay for each column that they
+#   read: what a head can know by heart is what a membership attack finds.
 
 The network is in `column_network.py`, how long it trains in `training.py`. What small heads miss of several levels
 that go together is put right afterwards, by keeping drawn rows with a chance each (`row_correction.py`), on tables
@@ -32,6 +32,7 @@ from torch import Tensor
 from ehr_pipeline.generators.base import Generator, GeneratorConfig, TrainingCohort
 from ehr_pipeline.generators.checkpoint import Checkpoint
 from ehr_pipeline.generators.codec import TableCodec
+from ehr_pipeline.generators.column_calibration import match_shares, match_strengths
 from ehr_pipeline.generators.column_network import ColumnNetwork
 from ehr_pipeline.generators.conditions import conditions_row, fixed, wanted_levels
 from ehr_pipeline.generators.configs import ColumnAutoregressiveConfig
@@ -58,7 +59,7 @@ BLOCK_ROWS = 8192
 
 
 MOST_ROWS_TO_MATCH = 50_000
-"""Training rows, at most, whose shares the heads are matched to."""
+"""Training rows, at most, that the heads' strengths and shares are matched to."""
 
 
 HIGHEST_QUANTILE = 0.99
@@ -112,7 +113,8 @@ class ColumnAutoregressive(Generator):
             seeded(config.seed, device),
         ):
             data = data_tensors(device, codec.small_levels(cohort.table))
-            network = ColumnNetwork(codec, config.hidden, config.dropout).to(device)
+            penalty = config.penalty / math.sqrt(len(cohort.table))
+            network = ColumnNetwork(codec, config.hidden, config.dropout, penalty).to(device)
             kept = Checkpoint.of(checkpoint, config, data, cohort.subject_id) if checkpoint is not None else None
             history = train_network(
                 network,
@@ -124,7 +126,8 @@ class ColumnAutoregressive(Generator):
                 checkpoint=kept,
             )
             rows = torch.randperm(len(data[0]), device=device)[:MOST_ROWS_TO_MATCH]
-            network.match_shares(data[0][rows])
+            match_strengths(network, data[0][rows])
+            match_shares(network, data[0][rows])
         generator = cls(codec, config, network.eval(), history)
         if config.correction:
             generator._correct(data[0].cpu().numpy(), cohort.subject_id, progress)

@@ -59,11 +59,16 @@ class ColumnNetwork(Network):
         Units h in each of a head's two hidden layers.
     dropout
         Share of hidden units dropped in training.
+    penalty
+        Loss in training per unit of length of all weights by which a head reads one column, times the square root of
+        the column's features: a group lasso (Yuan and Lin 2006, section 2). Most pairs of columns have little to say to
+        each other, and what a head reads there it knows by heart.
     """
 
-    def __init__(self, codec: TableCodec, hidden: int, dropout: float) -> None:
+    def __init__(self, codec: TableCodec, hidden: int, dropout: float, penalty: float = 0.0) -> None:
         super().__init__()
         self.n_levels = codec.n_levels
+        self.penalty = penalty
         d, h = len(self.n_levels), hidden
         self.register_buffer("first_level", torch.from_numpy(np.cumsum([0, *self.n_levels[:-1]])), persistent=False)
         features = [level_features(column) for column in codec.columns]
@@ -78,6 +83,7 @@ class ColumnNetwork(Network):
         self.register_buffer("used", is_used.flatten().nonzero().squeeze(1), persistent=False)
         self.ends_at = np.cumsum(n_features).tolist()
         self.register_buffer("column_of", torch.arange(d).repeat_interleave(torch.tensor(n_features)), persistent=False)
+        self.register_buffer("is_of_column", F.one_hot(self.column_of, d).float(), persistent=False)
         self.read = nn.Parameter(torch.randn(d, h, sum(n_features)) * (2 / sum(n_features)) ** 0.5)
         self.read_bias = nn.Parameter(torch.zeros(d, 1, h))
         self.middle = nn.Parameter(torch.randn(d, h, h) * (2 / h) ** 0.5)
@@ -128,7 +134,10 @@ class ColumnNetwork(Network):
         x[:, first:end] = F.embedding(levels + self.first_level[k], self.features)[:, : end - first]
 
     def losses(self, levels: Tensor, *, share_done: float) -> Tensor:
-        """The negative log-likelihood of each row, in nats; in training a quarter has a random condition."""
+        """The negative log-likelihood of each row, in nats; in training a quarter has a random condition.
+
+        In training the penalty is part of each row's loss.
+        """
         levels = levels.long()
         d = self.n_columns
         if not self.training:
@@ -140,7 +149,16 @@ class ColumnNetwork(Network):
         # Small conditions more often: they are what is asked for.
         seen = self.seen((torch.rand(d) < torch.rand(()) ** 2).to(levels.device))
         masks = [(len(levels) - quarter, self.before), (quarter, seen)]
-        return self._nll(self.embedded(levels), levels, masks, heads) * (d / len(heads))
+        nll = self._nll(self.embedded(levels), levels, masks, heads)
+        return (nll + self.penalty * self._length_of_reading(heads)) * (d / len(heads))
+
+    def _length_of_reading(self, heads: Tensor) -> Tensor | float:
+        """Sum over heads and columns of the length of the weights between them; 0 without a penalty."""
+        if not self.penalty:
+            return 0.0
+        read = self.read if len(heads) == self.n_columns else self.read[heads.to(self.read.device)]
+        squares = read.square().sum(1) @ self.is_of_column
+        return ((squares + 1e-12).sqrt() * self.is_of_column.sum(0).sqrt()).sum()
 
     def _nll(self, x: Tensor, levels: Tensor, masks: list[tuple[int, Tensor]], heads: Tensor) -> Tensor:
         """Sum over `heads` of each row's loss; `masks` says for how many rows which columns are seen."""
@@ -169,27 +187,17 @@ class ColumnNetwork(Network):
         hidden = self.dropout(F.relu(hidden))
         return self.dropout(F.relu(torch.baddbmm(self.middle_bias[at], hidden, self.middle[at])))
 
-    @torch.no_grad()
-    def match_shares(self, levels: Tensor, n_steps: int = 2) -> None:
-        """Move the heads' biases until, over these rows (B, d), each level is as probable on average as it is frequent.
+    def base(self, b: int) -> Tensor:
+        """What the heads of bucket b say before they read anything: (n, 1, n_levels)."""
+        return getattr(self, f"log_shares_{b}") + self.shifts[b]
 
-        Where the likelihood is highest this holds; the last gradient steps leave some noise, which marginals show.
-        """
-        blocks = levels.split(4096)
-        for _ in range(n_steps):
-            expected = [torch.zeros_like(shifts) for shifts in self.shifts]
-            seen = [torch.zeros_like(shifts) for shifts in self.shifts]
-            for rows in blocks:
-                block = rows.long()
-                hidden = self._hidden(self.embedded(block), [(len(block), self.before)], torch.arange(self.n_columns))
-                for b, bucket in enumerate(self.buckets):
-                    columns = list(bucket.columns)
-                    probabilities = self._logits(b, slice(None), columns, hidden[columns]).softmax(dim=2)
-                    expected[b] += probabilities.sum(1, keepdim=True)
-                    seen[b] += F.one_hot(block[:, columns].T, bucket.n_levels).sum(1, keepdim=True)
-            for shift, wanted, found in zip(self.shifts, seen, expected, strict=True):
-                # Half a row more in each: a level that these rows lack keeps its bias.
-                shift.add_(((wanted + 0.5) / (found + 0.5)).log().clamp(-1.0, 1.0))
+    def hidden(self, levels: Tensor) -> Tensor:
+        """The last hidden layer of all heads over whole rows: (B, d) to (d, B, h)."""
+        return self._hidden(self.embedded(levels), [(len(levels), self.before)], torch.arange(self.n_columns))
+
+    def logits(self, b: int, hidden: Tensor) -> Tensor:
+        """What `_logits` gives of all columns of bucket b."""
+        return self._logits(b, slice(None), list(self.buckets[b].columns), hidden)
 
     def _logits(self, b: int, rows: list[int] | slice, columns: list[int] | slice, hidden: Tensor) -> Tensor:
         """Log-probabilities, not normalised, of the columns in `rows` of bucket b: (n, B, h) to (n, B, n_levels)."""
@@ -197,8 +205,7 @@ class ColumnNetwork(Network):
         # that cannot say is left to weights of its levels' own, which learn slowly.
         own = self.ends[b][rows] * getattr(self, f"pace_{b}")[rows]
         weights = own + self.tilt[columns] @ getattr(self, f"bends_{b}")[rows]
-        biases = getattr(self, f"log_shares_{b}")[rows] + self.shifts[b][rows]
-        logits = torch.baddbmm(biases, hidden, weights)
+        logits = torch.baddbmm(self.base(b)[rows], hidden, weights)
         return logits.masked_fill(~getattr(self, f"is_level_{b}")[rows], -math.inf)
 
     @torch.no_grad()

@@ -76,8 +76,11 @@ class ColumnAutoregressiveConfig(TrainedConfig):
     least_gain: float | None = Field(
         0.015, ge=0, description="loss per row, in nats, that two epochs must gain, else the rate begins to fall"
     )
-    hidden: int = Field(32, ge=1, description="units in each of the two hidden layers of a column's head")
+    hidden: int = Field(48, ge=1, description="units in each of the two hidden layers of a column's head")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden units dropped in training")
+    penalty: float = Field(
+        0.085, ge=0, description="what a head pays for each column it reads, over the square root of the training rows"
+    )
     correction: bool = Field(True, description="look for what drawn rows lack, and keep them accordingly")
     levels: int = Field(64, ge=2, description="about how many levels a column of numbers has")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ import torch
 from ehr_pipeline.generators.base import TrainingCohort
 from ehr_pipeline.generators.codec import TableCodec
 from ehr_pipeline.generators.column_autoregressive import ColumnAutoregressive
+from ehr_pipeline.generators.column_calibration import match_shares, match_strengths
 from ehr_pipeline.generators.column_network import MOST_HEADS_PER_STEP, ColumnNetwork
 from ehr_pipeline.generators.configs import ColumnAutoregressiveConfig
 from ehr_pipeline.generators.row_correction import DEPTH, MOST_BINS, RowCorrection
@@ -183,14 +186,49 @@ def test_the_loss_of_a_patient_does_not_depend_on_the_others_of_the_batch(untrai
 
 def test_matched_heads_expect_each_level_as_often_as_it_occurs(untrained):
     network, levels = untrained
-    network.match_shares(levels, n_steps=30)
-    hidden = network._hidden(network.embedded(levels), [(len(levels), network.before)], torch.arange(network.n_columns))
+    match_shares(network, levels, n_steps=30)
+    hidden = network.hidden(levels)
     for b, bucket in enumerate(network.buckets):
         columns = list(bucket.columns)
-        expected = network._logits(b, slice(None), columns, hidden[columns]).softmax(2).mean(1)
+        expected = network.logits(b, hidden[columns]).softmax(2).mean(1)
         for row, k in enumerate(columns):
             occurs = torch.bincount(levels[:, k], minlength=bucket.n_levels) / len(levels)
             assert (expected[row] - occurs).abs().max() < 0.02
+
+
+def test_heads_whose_weights_are_too_small_are_made_as_strong_as_the_rows_say(untrained):
+    network, _ = untrained
+    network = copy.deepcopy(network)
+    torch.manual_seed(1)
+    drawn = torch.zeros(50_000, network.n_columns, dtype=torch.int64)
+    x = torch.zeros(len(drawn), network.width)
+    for k in range(network.n_columns):
+        drawn[:, k] = network.probabilities(k, x, until=k).multinomial(1).squeeze(1)
+        network.show(x, k, drawn[:, k])
+    strong = [ends.clone() for ends in network.ends]
+    with torch.no_grad():
+        for weights in network.ends:
+            weights /= 1.2
+    match_strengths(network, drawn, n_steps=4)
+    for b, (ends, wanted) in enumerate(zip(network.ends, strong, strict=True)):
+        for row, k in enumerate(network.buckets[b].columns):
+            # Columns of one level have no strength; the first head reads nothing; the weakest are known to some 5 %.
+            if k and network.n_levels[k] > 1:
+                assert (ends[row] / wanted[row]).nanmedian().item() == pytest.approx(1.0, abs=0.1), k
+
+
+def test_a_penalty_makes_heads_read_less_of_columns_that_say_nothing():
+    rng = np.random.default_rng(4)
+    told = rng.normal(size=3000)
+    noise = {f"noise_{k}": rng.normal(size=3000) for k in range(6)}
+    cohort = cohort_of({"told": told, **noise, "telling": told + 0.3 * rng.normal(size=3000)})
+    drawn = {}
+    for penalty in (0.0, 0.5):
+        config = ColumnAutoregressiveConfig(device="cpu", penalty=penalty, updates=600)
+        network = ColumnAutoregressive.fit(cohort, config).network
+        reads = (network.read[-1].square().sum(0) @ network.is_of_column).sqrt()
+        drawn[penalty] = (reads[1:7].mean() / reads[0]).item()
+    assert drawn[0.5] < 0.5 * drawn[0.0]
 
 
 def test_more_columns_than_a_step_trains_are_all_learned():
