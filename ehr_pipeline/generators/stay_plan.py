@@ -118,7 +118,6 @@ class StayPlan:
         config = ColumnAutoregressiveConfig(
             seed=seed,
             hidden=HIDDEN,
-            penalty=0.0,
             correction=False,
             **({} if updates is None else {"updates": updates}),
         )

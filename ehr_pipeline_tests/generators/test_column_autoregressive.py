@@ -207,8 +207,8 @@ def test_heads_whose_weights_are_too_small_are_made_as_strong_as_the_rows_say(un
         network.show(x, k, drawn[:, k])
     strong = [ends.clone() for ends in network.ends]
     with torch.no_grad():
-        for weights in network.ends:
-            weights /= 1.2
+        for k in range(len(network.ends)):
+            network.ends[k] /= 1.2
     match_strengths(network, drawn, n_steps=4)
     for b, (ends, wanted) in enumerate(zip(network.ends, strong, strict=True)):
         for row, k in enumerate(network.buckets[b].columns):
