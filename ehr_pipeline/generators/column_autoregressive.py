@@ -125,8 +125,10 @@ class ColumnAutoregressive(Generator):
                 progress=progress,
                 checkpoint=kept,
             )
+            training, held_back = (torch.from_numpy(part).to(device) for part in split_rows(cohort.subject_id, config))
+            rows = training[torch.randperm(len(training), device=device)[:MOST_ROWS_TO_MATCH]]
+            match_strengths(network, data[0][rows], data[0][held_back])
             rows = torch.randperm(len(data[0]), device=device)[:MOST_ROWS_TO_MATCH]
-            match_strengths(network, data[0][rows])
             match_shares(network, data[0][rows])
         generator = cls(codec, config, network.eval(), history)
         if config.correction:

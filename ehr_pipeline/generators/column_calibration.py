@@ -3,7 +3,7 @@
 What belongs here: a few numbers per head, found on the training rows. What does not: training.
 
 Weights that are held small, and that read few columns, are too small: what a column says of another is found, but
-weaker than it is. One factor for all weights of a head's end puts that right, and holds nothing of a single patient.
+weaker than it is. One factor for all weights of a head's end puts that right.
 """
 
 from __future__ import annotations
@@ -19,13 +19,39 @@ from ehr_pipeline.generators.column_network import ColumnNetwork
 BLOCK_ROWS = 4096
 STRONGEST = 1.3
 """A head's weights grow by this at most; what wants more is not a matter of strength."""
+SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 LEAST_VARIANCE = 0.01
 """Variance of the log-odds, per row, below which a head has too little to say to be made stronger."""
 
 
 @torch.no_grad()
-def match_strengths(network: ColumnNetwork, levels: Tensor, n_steps: int = 2) -> None:
-    """Scale what each head makes of other columns, by 1 to `STRONGEST`, to where these rows (B, d) are most likely.
+def match_strengths(network: ColumnNetwork, levels: Tensor, held_back: Tensor) -> None:
+    """Strengthen what heads make of other columns, as far as held-back patients lose nothing by it.
+
+    Parameters
+    ----------
+    levels, held_back
+        Rows that trained the network, and rows that did not: (B, d) each. Of the way to where the first are most likely
+        the largest of `SHARES` is gone at which the second are as likely as before: what heads know by heart asks for
+        more strength than there is. Without held-back rows nothing is changed.
+    """
+    if not len(held_back):
+        return
+    factors = _strengths(network, levels)
+    ends, tilt = [weights.clone() for weights in network.ends], network.tilt.clone()
+    before = _loss(network, held_back)
+    for share in SHARES:
+        for b, bucket in enumerate(network.buckets):
+            columns = list(bucket.columns)
+            factor = 1 + share * (factors[b] - 1)
+            network.ends[b].copy_(ends[b] * factor)
+            network.tilt[columns] = tilt[columns] * factor
+        if not share or _loss(network, held_back) <= before:
+            return
+
+
+def _strengths(network: ColumnNetwork, levels: Tensor, n_steps: int = 2) -> list[Tensor]:
+    """The factor of each head, 1 to `STRONGEST`, at which these rows are most likely: (n, 1, 1) for each bucket.
 
     The log-likelihood of head k is concave in the factor a of its logits, log-shares + a z: Newton's steps, with
     z - E z as the gradient and the variance of z as the curvature.
@@ -46,9 +72,12 @@ def match_strengths(network: ColumnNetwork, levels: Tensor, n_steps: int = 2) ->
         for b, factor in enumerate(factors):
             step = slopes[b] / curvatures[b].clamp_min(LEAST_VARIANCE * len(levels))
             factors[b] = (factor + step).clamp(1.0, STRONGEST)
-    for b, bucket in enumerate(network.buckets):
-        network.ends[b] *= factors[b]
-        network.tilt[list(bucket.columns)] *= factors[b]
+    return factors
+
+
+def _loss(network: ColumnNetwork, levels: Tensor) -> float:
+    """The mean negative log-likelihood of rows, nats."""
+    return float(torch.cat([network.losses(rows, share_done=1.0) for rows in levels.split(BLOCK_ROWS)]).mean())
 
 
 @torch.no_grad()

@@ -209,12 +209,24 @@ def test_heads_whose_weights_are_too_small_are_made_as_strong_as_the_rows_say(un
     with torch.no_grad():
         for k in range(len(network.ends)):
             network.ends[k] /= 1.2
-    match_strengths(network, drawn, n_steps=4)
+    match_strengths(network, drawn[:40_000], drawn[40_000:])
     for b, (ends, wanted) in enumerate(zip(network.ends, strong, strict=True)):
         for row, k in enumerate(network.buckets[b].columns):
             # Columns of one level have no strength; the first head reads nothing; the weakest are known to some 5 %.
             if k and network.n_levels[k] > 1:
                 assert (ends[row] / wanted[row]).nanmedian().item() == pytest.approx(1.0, abs=0.1), k
+
+
+def test_heads_are_not_made_stronger_by_what_they_know_by_heart(untrained):
+    network, levels = untrained
+    network = copy.deepcopy(network)
+    rng = np.random.default_rng(2)
+    shuffled = torch.from_numpy(np.stack([rng.permutation(column) for column in levels.numpy().T], axis=1))
+    before = [ends.clone() for ends in network.ends]
+    match_strengths(network, levels, shuffled)
+    assert all(torch.equal(ends, old) for ends, old in zip(network.ends, before, strict=True))
+    match_strengths(network, levels, levels[:0])
+    assert all(torch.equal(ends, old) for ends, old in zip(network.ends, before, strict=True))
 
 
 def test_a_penalty_makes_heads_read_less_of_columns_that_say_nothing():
